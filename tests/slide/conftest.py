@@ -1,0 +1,95 @@
+"""Small slides of every kind: never square, never a multiple of the tile, mpp_x != mpp_y where the format allows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+WIDTH, HEIGHT = 613, 389
+TILE = 64
+MPP_X, MPP_Y = 0.25, 0.26
+SCAN_DESCRIPTION = f"Aperio Image Library v12\r\n{WIDTH}x{HEIGHT} ({TILE}x{TILE}) JPEG/RGB Q=90|AppMag = 40|MPP = {MPP_X}"
+
+WriteTiff = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def scan() -> np.ndarray:
+    """Return a (389, 613, 3) uint8 image in which no two tiles, rows or columns are alike."""
+    noise = np.random.default_rng(7).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    return cv2.addWeighted(cv2.GaussianBlur(noise, (0, 0), 2), 0.5, noise, 0.5, 0)
+
+
+@pytest.fixture(scope="session")
+def quarter(scan: np.ndarray) -> np.ndarray:
+    """Return `scan` 4 times smaller, the last partial row and column dropped: 97 x 153, downsample 4.0085."""
+    whole = scan[: HEIGHT // 4 * 4, : WIDTH // 4 * 4]
+    return cv2.resize(whole, (WIDTH // 4, HEIGHT // 4), interpolation=cv2.INTER_AREA)
+
+
+@pytest.fixture
+def write_tiff(tmp_path: Path) -> WriteTiff:
+    """Return a writer of tiled TIFFs: levels from large to small, further options as tifffile names them."""
+
+    def write(name: str, *levels: np.ndarray, description: str | None = None, **options: Any) -> Path:
+        path = tmp_path / name
+        settings = {"photometric": "rgb", "tile": (TILE, TILE), "metadata": None, **options}
+        with tifffile.TiffWriter(path) as writer:
+            for index, level in enumerate(levels):
+                writer.write(level, description=description, subfiletype=int(index > 0), **settings)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def svs(write_tiff: WriteTiff, scan: np.ndarray, quarter: np.ndarray) -> Path:
+    """Return an Aperio slide of two JPEG levels, its name with a space and an umlaut."""
+    return write_tiff("sl\u00efde 1.svs", scan, quarter, description=SCAN_DESCRIPTION, compression="jpeg")
+
+
+@pytest.fixture
+def ome(tmp_path: Path, scan: np.ndarray, quarter: np.ndarray) -> Path:
+    """Return an OME-TIFF of two deflated levels with a physical size per axis."""
+    path = tmp_path / "scan.ome.tif"
+    metadata = {"axes": "YXS", "PhysicalSizeX": MPP_X, "PhysicalSizeXUnit": "\u00b5m"}
+    metadata |= {"PhysicalSizeY": MPP_Y * 1000, "PhysicalSizeYUnit": "nm"}
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        options = {"photometric": "rgb", "tile": (TILE, TILE), "compression": "deflate"}
+        writer.write(scan, subifds=1, metadata=metadata, **options)
+        writer.write(quarter, subfiletype=1, **options)
+    return path
+
+
+def tile_span(path: Path, column: int, row: int, page: int = 0) -> tuple[int, int]:
+    """Return offset and byte count of a tile in the file."""
+    with tifffile.TiffFile(path) as tiff:
+        found = tiff.pages[page]
+        index = row * -(-found.imagewidth // found.tilewidth) + column
+        return found.dataoffsets[index], found.databytecounts[index]
+
+
+def overwrite(path: Path, offset: int, data: bytes) -> None:
+    """Replace bytes in place."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+def erase_tile(path: Path, column: int, row: int, page: int = 0) -> None:
+    """Make a tile one that was never written: offset and byte count zero."""
+    with tifffile.TiffFile(path) as tiff:
+        found = tiff.pages[page]
+        index = row * -(-found.imagewidth // found.tilewidth) + column
+        order = tiff.byteorder
+        places = [(found.tags[name].valueoffset, found.tags[name].dtype) for name in ("TileOffsets", "TileByteCounts")]
+    for offset, kind in places:
+        width = {3: 2, 4: 4, 16: 8}[int(kind)]
+        overwrite(path, offset + index * width, bytes(width))
+    assert order == "<"

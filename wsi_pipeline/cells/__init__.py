@@ -1,0 +1,1 @@
+"""Nuclei, membrane profiles and per-cell HER2 classes."""

@@ -1,0 +1,67 @@
+"""`wsi-her2 doctor`: versions, devices, readers, disk; what to send along with a question."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def doctor(
+    folder: Annotated[Path, typer.Argument(help="Folder whose disk is looked at.")] = Path(),
+) -> None:
+    """Show versions, devices, readers and free disk, and end with 1 when something needed is broken."""
+    from wsi_pipeline.provenance import machine, versions  # noqa: PLC0415 - keeps --help quick
+
+    lines = [f"{name}: {value}" for name, value in versions().items()]
+    lines += [f"{name}: {value}" for name, value in machine().items()]
+    lines.append(f"processors: {_processors()}")
+    lines.append(f"memory: {_memory_gb():.1f} GB")
+    lines.append(f"device: {_device()}")
+    problems = []
+    for name in ("openslide", "tiffslide", "cv2", "zarr", "distributed"):
+        problem = _import_problem(name)
+        lines.append(f"reads and writes with {name}: {problem or 'yes'}")
+        problems += [problem] if problem else []
+    free = shutil.disk_usage(folder if folder.is_dir() else Path()).free
+    lines.append(f"free disk in {folder.resolve()}: {free / 1e9:.1f} GB")
+    sys.stdout.write("\n".join(lines) + "\n")
+    raise typer.Exit(1 if problems else 0)
+
+
+def _processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory_gb() -> float:
+    """Return the machine's memory in GB (10^9 bytes), 0 where the system does not tell."""
+    names = getattr(os, "sysconf_names", {})
+    if "SC_PHYS_PAGES" not in names:
+        return 0.0
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+
+
+def _device() -> str:
+    """Return the device that models would run on; cell measurement itself runs on processors."""
+    if importlib.util.find_spec("torch") is None:
+        return "cpu (torch is not installed; cell measurement does not need it)"
+    import torch  # noqa: PLC0415
+
+    if torch.cuda.is_available():
+        return f"cuda: {torch.cuda.get_device_name(0)}"
+    return "cpu"
+
+
+def _import_problem(name: str) -> str:
+    """Return why `name` cannot be imported, or nothing."""
+    try:
+        importlib.import_module(name)
+    except (ImportError, OSError) as error:
+        return f"no ({error})"
+    return ""

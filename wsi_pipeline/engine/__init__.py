@@ -1,0 +1,1 @@
+"""How regions are scheduled: serial oracle and dask, one task per region."""

@@ -1,0 +1,81 @@
+"""The one error tree: what can go wrong, the exit code it ends with, and whom it names.
+
+Every error carries its subject (a file, an option) and a remedy in one plain sentence, so that the command line
+can print a single line and a service can answer without a traceback.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class WsiHer2Error(Exception):
+    """Base of all expected failures; `exit_code` is what the command line ends with."""
+
+    exit_code: int = 1
+
+    def __init__(self, subject: str | Path, problem: str, remedy: str = "") -> None:
+        """Say that `subject` (file or option) has `problem`, and what to do about it (`remedy`)."""
+        self.subject = str(subject)
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(self.subject, problem, remedy)
+
+    def __str__(self) -> str:
+        """Return the one plain sentence that people read."""
+        sentence = f"{self.subject}: {self.problem}"
+        return f"{sentence} ({self.remedy})" if self.remedy else sentence
+
+
+class UsageError(WsiHer2Error):
+    """An option, a setting or a preset that makes no sense."""
+
+    exit_code = 2
+
+
+class CorruptSlideError(WsiHer2Error):
+    """The file cannot be read as an image: not an image, truncated, or too many unreadable tiles."""
+
+    exit_code = 4
+
+
+class UnsupportedSlideError(WsiHer2Error):
+    """The file is sound but not for us: unknown format, fluorescence, not brightfield."""
+
+    exit_code = 5
+
+
+class MissingMppError(WsiHer2Error):
+    """Nothing says how large a pixel is."""
+
+    exit_code = 6
+
+
+class ResourceError(WsiHer2Error):
+    """Disk or memory does not suffice."""
+
+    exit_code = 7
+
+
+class OutputError(WsiHer2Error):
+    """The output folder cannot be used (it is a file, or it may not be written)."""
+
+    exit_code = 8
+
+
+class RoiError(WsiHer2Error):
+    """The region-of-interest file is not GeoJSON, has no polygon, or lies outside the slide."""
+
+    exit_code = 9
+
+
+class ClusterError(WsiHer2Error):
+    """The dask scheduler cannot be reached, or lost its workers for good."""
+
+    exit_code = 10
+
+
+EXIT_SCORED = 0
+EXIT_NOT_EVALUABLE = 3
+EXIT_INTERRUPTED = 130
+"""128 + SIGINT, the shell's convention."""

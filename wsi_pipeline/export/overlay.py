@@ -1,0 +1,184 @@
+"""One picture of the result: the thumbnail with classes, tissue outline, excluded parts, pieces, title and legend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from wsi_pipeline.errors import OutputError
+from wsi_pipeline.export.atomic import write_atomic
+from wsi_pipeline.export.palette import CLASS_KEYS, CLASS_STYLES, NO_CLASS, colour_classes
+
+Image = npt.NDArray[np.uint8]
+"""(H, W, 3) uint8, RGB."""
+
+NOTICE = "Research use only"
+"""Words in every title strip."""
+
+MIN_WIDTH = 640
+"""Width of the narrowest picture, px, so that title and legend stay readable."""
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_INK = (25, 25, 25)
+_OUTLINE = (20, 110, 60)
+_EXCLUDED = CLASS_STYLES["excluded"].rgb
+_TEXT_SCALE = 0.55
+_PIECE_SCALE = 1.1
+_LINE_PX = 24
+_MARGIN_PX = 10
+_HATCH_PX = 8
+_CLASS_WEIGHT = 0.65
+_TRANSLITERATION = str.maketrans({"\u00b5": "u", "\u03bc": "u", "\u2013": "-", "\u2014": "-", "\u2026": "..."})
+"""The built-in fonts of OpenCV 4 hold ASCII only."""
+
+
+@dataclass(frozen=True)
+class OverlayLayers:
+    """What is drawn over the thumbnail; all in thumbnail pixels but the class map, which has its own.
+
+    class_map: (h, w) uint8, positions in `palette.CLASS_KEYS` or NO_CLASS; map_px_per_thumbnail_px: along x and y;
+    tissue, excluded: (H, W) bool or None; pieces: (number, x, y) of each tissue piece's middle.
+    """
+
+    class_map: npt.NDArray[np.uint8]
+    map_px_per_thumbnail_px: tuple[float, float]
+    tissue: npt.NDArray[np.bool_] | None = None
+    excluded: npt.NDArray[np.bool_] | None = None
+    pieces: Sequence[tuple[int, float, float]] = field(default_factory=tuple)
+
+
+def draw_overlay(thumbnail: Image, layers: OverlayLayers, title: str) -> Image:
+    """Return thumbnail: (H, W, 3) uint8 RGB with the layers, a title strip above and a legend below, at least 640 px.
+
+    The strip holds `title` and "Research use only". Raises OutputError when a mask has not the thumbnail's size.
+    """
+    picture = thumbnail.copy()
+    for name, mask in (("tissue", layers.tissue), ("excluded", layers.excluded)):
+        if mask is not None and mask.shape != thumbnail.shape[:2]:
+            raise OutputError(f"{name} mask", f"has shape {mask.shape}, the thumbnail {thumbnail.shape[:2]}")
+    _blend_classes(picture, layers)
+    if layers.excluded is not None:
+        _hatch(picture, layers.excluded)
+    if layers.tissue is not None:
+        _outline(picture, layers.tissue, _OUTLINE)
+    for number, x, y in layers.pieces:
+        _halo_text(picture, str(number), (x, y))
+    return _frame(picture, title, _legend_entries(layers))
+
+
+def write_png(path: Path, picture: Image) -> None:
+    """Write picture: (H, W, 3) uint8 RGB as PNG. Raises OutputError, ResourceError."""
+    _, encoded = cv2.imencode(".png", picture[..., ::-1])
+    write_atomic(path, encoded.tobytes())
+
+
+def _blend_classes(picture: Image, layers: OverlayLayers) -> None:
+    """Lay the class colours over the picture where there is a class; each pixel takes the map pixel at its centre."""
+    height, width = picture.shape[:2]
+    ratio_x, ratio_y = layers.map_px_per_thumbnail_px
+    columns = ((np.arange(width) + 0.5) * ratio_x).astype(int)
+    rows = ((np.arange(height) + 0.5) * ratio_y).astype(int)
+    padded = np.pad(layers.class_map, ((0, 1), (0, 1)), constant_values=NO_CLASS)  # beyond the map there is no class
+    columns = np.minimum(columns, padded.shape[1] - 1)
+    rows = np.minimum(rows, padded.shape[0] - 1)
+    classes = padded[rows[:, np.newaxis], columns]
+    shown = classes != NO_CLASS
+    colours = colour_classes(classes).astype(np.float32)
+    mixed = _CLASS_WEIGHT * colours + (1 - _CLASS_WEIGHT) * picture
+    picture[shown] = np.rint(mixed[shown]).astype(np.uint8)
+
+
+def _hatch(picture: Image, mask: npt.NDArray[np.bool_]) -> None:
+    """Hatch and outline `mask` in the colour of excluded tissue."""
+    rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
+    picture[mask & ((rows + columns) % _HATCH_PX < 2)] = _EXCLUDED
+    _outline(picture, mask, _EXCLUDED)
+
+
+def _outline(picture: Image, mask: npt.NDArray[np.bool_], rgb: tuple[int, int, int]) -> None:
+    """Draw the outline of `mask`, holes included."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(picture, contours, -1, rgb, 1, cv2.LINE_AA)
+
+
+def _halo_text(picture: Image, text: str, middle: tuple[float, float]) -> None:
+    """Write dark `text` with a white halo around the point `middle` (x, y), kept inside the picture."""
+    (width, height), _ = cv2.getTextSize(text, _FONT, _PIECE_SCALE, 2)
+    x = int(np.clip(middle[0] - width / 2, 2, max(picture.shape[1] - width - 2, 2)))
+    y = int(np.clip(middle[1] + height / 2, height + 2, max(picture.shape[0] - 2, height + 2)))
+    # Through a mask: OpenCV 5 draws the same letters at any thickness, so a thicker copy below is no halo there.
+    letters = np.zeros(picture.shape[:2], np.uint8)
+    cv2.putText(letters, text, (x, y), _FONT, _PIECE_SCALE, 255, 2, cv2.LINE_AA)
+    halo = cv2.dilate(letters, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9)))
+    for mask, rgb in ((halo, (255, 255, 255)), (letters, _INK)):
+        weight = mask[..., np.newaxis].astype(np.float32) / 255
+        picture[:] = np.rint(picture + weight * (np.array(rgb, np.float32) - picture)).astype(np.uint8)
+
+
+def _legend_entries(layers: OverlayLayers) -> list[tuple[str, tuple[int, int, int]]]:
+    """Return (text, RGB) of the classes that the map holds, of excluded parts, and of the tissue outline."""
+    present = {int(value) for value in np.unique(layers.class_map)} - {NO_CLASS}
+    if layers.excluded is not None and layers.excluded.any():
+        present.add(CLASS_KEYS.index("excluded"))
+    entries = [(style.legend, style.rgb) for index, style in enumerate(CLASS_STYLES.values()) if index in present]
+    return [*entries, ("tissue outline", _OUTLINE)] if layers.tissue is not None else entries
+
+
+def _frame(picture: Image, title: str, entries: list[tuple[str, tuple[int, int, int]]]) -> Image:
+    """Return the picture between a title strip and a legend strip, both white."""
+    width = max(picture.shape[1], MIN_WIDTH)
+    body = np.full((picture.shape[0], width, 3), 255, np.uint8)
+    body[:, : picture.shape[1]] = picture
+    return np.concatenate([_title_strip(title, width), body, _legend_strip(entries, width)])
+
+
+def _title_strip(title: str, width: int) -> Image:
+    """Return two lines on white: `title`, shrunk or cut to fit, and the notice."""
+    strip = np.full((2 * _LINE_PX + _MARGIN_PX, width, 3), 255, np.uint8)
+    text, room = _ascii(title), width - 2 * _MARGIN_PX
+    scale = min(0.7, max(0.45, 0.7 * room / max(_text_width(text, 0.7), 1)))
+    while _text_width(text, scale) > room:
+        text = f"{text.removesuffix('...')[:-1]}..."
+    _line(strip, text, _MARGIN_PX, _LINE_PX, scale)
+    _line(strip, NOTICE, _MARGIN_PX, 2 * _LINE_PX, _TEXT_SCALE)
+    return strip
+
+
+def _legend_strip(entries: list[tuple[str, tuple[int, int, int]]], width: int) -> Image:
+    """Return the swatches and their texts on white, wrapped to `width`."""
+    places, x, row = [], _MARGIN_PX, 0
+    for text, _ in entries:
+        needed = _LINE_PX + _text_width(text, _TEXT_SCALE) + _MARGIN_PX
+        if x > _MARGIN_PX and x + needed > width:
+            x, row = _MARGIN_PX, row + 1
+        places.append((x, row))
+        x += needed + _MARGIN_PX
+    strip = np.full(((row + 1) * _LINE_PX + _MARGIN_PX, width, 3), 255, np.uint8)
+    for (text, rgb), (left, line) in zip(entries, places, strict=True):
+        top = line * _LINE_PX + 7
+        strip[top : top + 14, left : left + 16] = rgb
+        cv2.rectangle(strip, (left, top), (left + 15, top + 13), _INK, 1)
+        _line(strip, text, left + _LINE_PX, top + 12, _TEXT_SCALE)
+    return strip
+
+
+def _line(strip: Image, text: str, left: int, baseline: int, scale: float) -> None:
+    """Write one line of dark text."""
+    cv2.putText(strip, text, (left, baseline), _FONT, scale, _INK, 1, cv2.LINE_AA)
+
+
+def _text_width(text: str, scale: float) -> int:
+    """Return the width of `text`, px."""
+    size: Any = cv2.getTextSize(text, _FONT, scale, 1)
+    return int(size[0][0])
+
+
+def _ascii(text: str) -> str:
+    """Return `text` in the letters that the built-in fonts have."""
+    return text.translate(_TRANSLITERATION).encode("ascii", "replace").decode()

@@ -1,0 +1,79 @@
+"""The one place for the colours and names of HER2 cell classes, in pictures, maps and QuPath.
+
+QuPath's own H-score counts objects whose class ends in exactly Negative, 1+, 2+ or 3+ below one parent class ("Tumor").
+ASCO/CAP's "2i" (incomplete, moderate to intense) weighs 2, so its QuPath class is "Tumor: 2+" as well; its objects keep
+their own name and colour, which QuPath shows in place of the class colour. Class names that end in * are left out of
+QuPath's counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from wsi_pipeline.errors import OutputError
+
+
+class ClassStyle(NamedTuple):
+    """How one class is shown: legend text, RGB, and QuPath's class with that class's own RGB."""
+
+    legend: str
+    rgb: tuple[int, int, int]
+    qupath_class: str
+    qupath_rgb: tuple[int, int, int]
+
+
+_LIGHT_BLUE_GREY = (200, 210, 225)
+_YELLOW = (255, 221, 113)
+_ORANGE = (253, 141, 60)
+_PURPLE = (188, 128, 189)
+_RED = (189, 0, 38)
+_GREY = (150, 150, 150)
+_DARK_GREY = (90, 90, 90)
+
+CLASS_STYLES: dict[str, ClassStyle] = {
+    "0": ClassStyle("0 none", _LIGHT_BLUE_GREY, "Tumor: Negative", _LIGHT_BLUE_GREY),
+    "1": ClassStyle("1+ faint, incomplete", _YELLOW, "Tumor: 1+", _YELLOW),
+    "2i": ClassStyle("2+ incomplete", _PURPLE, "Tumor: 2+", _ORANGE),
+    "2": ClassStyle("2+ complete, weak-moderate", _ORANGE, "Tumor: 2+", _ORANGE),
+    "3": ClassStyle("3+ complete, intense", _RED, "Tumor: 3+", _RED),
+    "free": ClassStyle("tumor-free tissue", _GREY, "Tumor-free", _GREY),
+    "excluded": ClassStyle("excluded", _DARK_GREY, "Excluded*", _DARK_GREY),
+}
+"""Class key to style, in the order of the legend; a class map holds positions in this order."""
+
+CLASS_KEYS = tuple(CLASS_STYLES)
+"""Keys in the order of `CLASS_STYLES`."""
+
+NO_CLASS = 255
+"""Value of a class map's pixel where nothing was classified: glass, or outside the regions looked at."""
+
+
+def class_style(key: str) -> ClassStyle:
+    """Return the style of class `key` ("0", "1", "2i", "2", "3", "free", "excluded"). Raises OutputError."""
+    try:
+        return CLASS_STYLES[key]
+    except KeyError as error:
+        raise OutputError(f"class {key!r}", f"has no colour, only {', '.join(CLASS_KEYS)} have") from error
+
+
+def qupath_classes(keys: Iterable[str] = CLASS_KEYS) -> list[tuple[str, tuple[int, int, int]]]:
+    """Return each QuPath class of `keys` once, as (name, RGB), in order."""
+    named = {class_style(key).qupath_class: class_style(key).qupath_rgb for key in keys}
+    return list(named.items())
+
+
+def colour_classes(class_map: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return class_map: (H, W) uint8, positions in `CLASS_KEYS` or NO_CLASS, as (H, W, 3) uint8 RGB on white.
+
+    Raises OutputError for a value that is no class.
+    """
+    table = np.full((256, 3), 255, np.uint8)
+    table[: len(CLASS_KEYS)] = [style.rgb for style in CLASS_STYLES.values()]
+    unknown = (class_map >= len(CLASS_KEYS)) & (class_map != NO_CLASS)
+    if unknown.any():
+        raise OutputError("class map", f"holds {int(class_map[unknown][0])}, which is no class")
+    return table[class_map]

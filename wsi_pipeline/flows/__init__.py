@@ -1,0 +1,1 @@
+"""The product, read top to bottom."""

@@ -1,0 +1,68 @@
+"""From the regions' parts to tables of cells and tiles, and to the counts that the score rests on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_pipeline.cells.classify import CELL_CLASSES
+from wsi_pipeline.flows.region import PART_NAME, RegionOutcome
+from wsi_pipeline.tiling import Grid
+
+Columns = dict[str, NDArray[Any]]
+PLACE = ("x_l0", "y_l0", "width_l0", "height_l0")
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The slide's cells (one row each, with `scored`) and tiles (one row per tile with tissue), in region order."""
+
+    cells: Columns
+    tiles: Columns
+
+    def counts(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return tumour cells per tile and class, (T, 5) int64, of the cells where `chosen` (N,) is true."""
+        counted = chosen & self.cells["tumour"]
+        row = np.searchsorted(self.tiles["tile"], self.cells["tile"][counted])
+        flat = row * len(CELL_CLASSES) + self.cells["class_index"][counted]
+        total = len(self.tiles["tile"]) * len(CELL_CLASSES)
+        return np.bincount(flat, minlength=total).reshape(-1, len(CELL_CLASSES)).astype(np.int64)
+
+
+def gather(outcomes: list[RegionOutcome], parts: Path, pieces: tuple[int, ...], grid: Grid) -> Gathered:
+    """Read the parts of all regions, in the order of the regions so that nothing depends on who came first.
+
+    `pieces`: numbers of the tissue pieces that count towards the slide score.
+    """
+    ordered = sorted(outcomes, key=lambda outcome: outcome.index)
+    loaded = [dict(np.load(parts / PART_NAME.format(outcome.index))) for outcome in ordered]
+    cells = _joined(loaded)
+    tiles = _joined([outcome.tiles for outcome in ordered])
+    if not tiles:
+        return Gathered({}, {})
+    order = np.argsort(tiles["tile"], kind="stable")
+    tiles = {name: column[order] for name, column in tiles.items()}
+    for name in ("tile", *PLACE):
+        tiles[name] = tiles[name].astype(np.int64)
+    cells["scored"] = np.isin(cells["piece"], pieces)
+    gathered = Gathered(cells, tiles)
+    counts = gathered.counts(np.ones(len(cells["tumour"]), bool))
+    row = np.searchsorted(tiles["tile"], cells["tile"])
+    tiles["cells"] = np.bincount(row, minlength=len(tiles["tile"])).astype(np.int64)
+    tiles["tumour_cells"] = counts.sum(axis=1)
+    tiles["scored_tumour_cells"] = gathered.counts(cells["scored"]).sum(axis=1)
+    tiles |= {f"class_{name}": counts[:, index] for index, name in enumerate(CELL_CLASSES)}
+    with np.errstate(invalid="ignore"):
+        tiles["positive_percent"] = 100.0 * counts[:, 1:].sum(axis=1) / counts.sum(axis=1)
+    return gathered
+
+
+def _joined(parts: list[Columns]) -> Columns:
+    """Return the columns of all parts, one after another."""
+    if not parts:
+        return {}
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

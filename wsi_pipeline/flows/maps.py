@@ -1,0 +1,82 @@
+"""The slide's maps: made empty before the regions write their chunks, and finished afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from wsi_pipeline.export.ngff import MapSpec
+from wsi_pipeline.export.zarr_map import MapStore
+from wsi_pipeline.flows.gather import Gathered
+from wsi_pipeline.flows.region import CLASS_MAP, DENSITY_MAP, SHARE_MAP
+from wsi_pipeline.flows.survey import Survey
+from wsi_pipeline.geometry import Size, ceil_div, cut
+from wsi_pipeline.tiling import Grid
+
+FOLDER = "maps"
+
+MAP_NAMES = {
+    CLASS_MAP: "HER2 class of tumour cells",
+    DENSITY_MAP: "DAB density (OD = value / 100)",
+    SHARE_MAP: "Positive share ((value - 1) / 2 percent; 0 = no tumour cells)",
+}
+"""File of each map and the name that viewers show, which says how to read its values."""
+
+BYTES_PER_MAP_PX = 3
+"""Measured on dense tissue: RGB and density together take 1-2 bytes per map px after blosc-zstd; rounded up."""
+
+BYTES_AT_LEAST = 20_000_000
+"""Tables, GeoJSON and project of a small slide."""
+
+
+def estimate_bytes(grid: Grid) -> int:
+    """Return about how many bytes a run may write at most: every part of the slide filled with cells."""
+    pixels = grid.size_an.width * grid.size_an.height // grid.options.map_px**2
+    return BYTES_AT_LEAST + 2 * BYTES_PER_MAP_PX * pixels
+
+
+def create_maps(work: Path, grid: Grid, survey: Survey) -> Path:
+    """Make the empty maps in the unfinished run folder `work` and return their folder; an H&E slide has none."""
+    folder = work / FOLDER
+    folder.mkdir()
+    if survey.stain == "ihc":
+        fine, coarse = grid.options.map_px, grid.options.tile_px
+        MapStore.create(folder / CLASS_MAP, _spec(grid, CLASS_MAP, fine, rgb=True))
+        MapStore.create(folder / DENSITY_MAP, _spec(grid, DENSITY_MAP, fine))
+        MapStore.create(folder / SHARE_MAP, _spec(grid, SHARE_MAP, coarse))
+    return folder
+
+
+def finish_maps(folder: Path, grid: Grid, gathered: Gathered) -> None:
+    """Write the map of positive shares and build the pyramids of all maps."""
+    if not (folder / CLASS_MAP).exists():
+        return
+    _write_shares(MapStore.open(folder / SHARE_MAP), grid, gathered)
+    MapStore.open(folder / CLASS_MAP).build_pyramid("mode")
+    MapStore.open(folder / DENSITY_MAP).build_pyramid("mean")
+    MapStore.open(folder / SHARE_MAP).build_pyramid("mean")
+
+
+def _write_shares(store: MapStore, grid: Grid, gathered: Gathered) -> None:
+    """Write one pixel per tile: 0 without tumour cells, else 1 + 2 * percent of them that are stained at all."""
+    rows = ceil_div(grid.size_an.height, grid.options.tile_px)
+    image = np.zeros((rows, grid.tile_columns()), np.uint8)
+    if gathered.tiles:
+        filled = gathered.tiles["tumour_cells"] > 0
+        values = 1 + np.rint(2 * gathered.tiles["positive_percent"][filled])
+        image.ravel()[gathered.tiles["tile"][filled]] = values.astype(np.uint8)
+    for box in cut(Size(grid.tile_columns(), rows), store.chunk):
+        store.write_block(box.x, box.y, image[box.y : box.bottom, box.x : box.right])
+
+
+def _spec(grid: Grid, name: str, step: int, *, rgb: bool = False) -> MapSpec:
+    """Describe a map with one pixel per `step` analysis px."""
+    size = Size(ceil_div(grid.size_an.width, step), ceil_div(grid.size_an.height, step))
+    return MapSpec(
+        size_map=size,
+        channels="rgb" if rgb else "gray",
+        mpp_map=grid.mpp.scaled(step),
+        name=MAP_NAMES[name],
+        display_range=(0.0, 201.0) if name == SHARE_MAP else (0.0, 255.0),
+    )

@@ -1,0 +1,193 @@
+"""Everything a run leaves behind, written into its folder: tables, GeoJSON, QuPath project, overlay, result.json last."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+from wsi_pipeline.cells.options import AssayProfile
+from wsi_pipeline.config import settings_hash
+from wsi_pipeline.export.atomic import RunFolder
+from wsi_pipeline.export.qupath import MapImage, QuPathProject, write_qupath_project
+from wsi_pipeline.export.tables import write_json
+from wsi_pipeline.flows.gather import Gathered
+from wsi_pipeline.flows.maps import FOLDER, MAP_NAMES
+from wsi_pipeline.flows.picture import write_overlay
+from wsi_pipeline.flows.record import Verdicts, piece_records, score_record
+from wsi_pipeline.flows.request import ScoreRequest
+from wsi_pipeline.flows.survey import Survey
+from wsi_pipeline.flows.tables import write_cells, write_tiles
+from wsi_pipeline.provenance import Stopwatch, machine, versions
+from wsi_pipeline.results import NOTICE, CellCounts, RegionRecord, Result, SlideRecord, StainRecord
+from wsi_pipeline.slide import SlideInfo, sha256_of
+from wsi_pipeline.tiling import Grid
+
+COARSE_MPP = 0.3
+"""um/px above which a 1+ membrane (0.64 um, Scheel 2018) is hardly two pixels wide."""
+
+GLASS_NEEDED = "the white balance is a guess, because the slide shows hardly any glass"
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What was found, by step of the run."""
+
+    request: ScoreRequest
+    info: SlideInfo
+    grid: Grid
+    survey: Survey
+    assay: AssayProfile
+    gathered: Gathered
+    verdicts: Verdicts
+    spread: dict[str, Any]
+    watch: Stopwatch
+
+
+def write_outputs(folder: RunFolder, run: RunContext) -> Result:
+    """Write all files into the unfinished run folder and return the record.
+
+    Raises OutputError, ResourceError (disk full).
+    """
+    work = folder.work
+    with run.watch.stage("hash"):
+        sha256 = sha256_of(run.info.path)
+    with run.watch.stage("tables"):
+        outputs: dict[str, Any] = {"result": "result.json"}
+        outputs |= write_cells(work, run, sha256)
+        outputs |= write_tiles(work, run, sha256)
+        outputs["maps"] = sorted(f"{FOLDER}/{path.name}" for path in (work / FOLDER).iterdir())
+    with run.watch.stage("overlay"):
+        outputs["overlay"] = write_overlay(work, run)
+    outputs["qupath_project"] = _write_project(folder, run, outputs)
+    outputs["qupath_script"] = "qupath/scripts/import_results.groovy"
+    shutil.rmtree(work / ".parts")
+    result = _result(run, sha256, outputs)
+    write_json(work / "result.json", result.model_dump(mode="json"))
+    return result
+
+
+def _write_project(folder: RunFolder, run: RunContext, outputs: dict[str, Any]) -> str:
+    """Write the QuPath project and return its path relative to the run folder."""
+    score = run.verdicts.slide
+    metadata = {
+        "HER2 score": score.score,
+        "HER2 category": score.category,
+        "HER2 borderline": "yes" if score.borderline else "no",
+        "HER2 reason": score.reason,
+        "Notice": NOTICE,
+    }
+    if score.shares is not None:
+        metadata["HER2 H-score"] = f"{score.shares.h_score:.0f}"
+    project = QuPathProject(
+        slide=run.info.path.resolve(),
+        reader="openslide" if run.info.reader == "openslide" else "bioformats",
+        image_type="BRIGHTFIELD_H_E" if run.survey.stain == "he" else "BRIGHTFIELD_H_DAB",
+        metadata=metadata,
+        maps=tuple(MapImage(name=MAP_NAMES[path.split("/")[-1]], path=path) for path in outputs["maps"]),
+        tiles=tuple(outputs["tiles_geojson"]),
+        cells=tuple(outputs["cells_geojson"]),
+    )
+    return write_qupath_project(folder.work, folder.final, project).relative_to(folder.work).as_posix()
+
+
+def _result(run: RunContext, sha256: str, outputs: dict[str, Any]) -> Result:
+    """Return the record of the run."""
+    info, survey = run.info, run.survey
+    verdict = score_record(run.verdicts.slide).model_dump(exclude={"tumour_cells"})
+    roi = survey.roi.summary() if survey.roi else None
+    return Result(
+        slide=SlideRecord(
+            path=str(info.path),
+            width=info.size_l0.width,
+            height=info.size_l0.height,
+            mpp_x=info.mpp.x,
+            mpp_y=info.mpp.y,
+            mpp_source=info.mpp_source,
+            vendor=info.vendor,
+            sha256=sha256,
+            reader=info.reader,
+            bounds_x=info.bounds_origin_l0[0],
+            bounds_y=info.bounds_origin_l0[1],
+        ),
+        stain=survey.stain,
+        stain_detail=StainRecord(
+            source="detected" if run.request.stain == "auto" else "option",
+            confidence=round(survey.guess.confidence, 3) if run.request.stain == "auto" else 1.0,
+            evidence={name: round(value, 4) for name, value in survey.guess.evidence.items()},
+            white=survey.white.rgb,
+            white_source=survey.white.source,
+        ),
+        **verdict,
+        cells=CellCounts(
+            measured=int(run.gathered.cells["scored"].sum()) if run.gathered.cells else 0,
+            tumour=run.verdicts.slide.tumour_cells,
+            tumour_rule=_tumour_rule(run),
+        ),
+        tissue_mm2=round(survey.tissue_mm2, 4),
+        scored_region=RegionRecord(
+            source="roi" if roi else "tissue", roi=roi, pieces=run.request.pieces or None
+        ),
+        pieces=piece_records(survey, run.verdicts),
+        evidence="cells" if run.verdicts.slide.tumour_cells else "none",
+        assay=run.assay.name,
+        warnings=_warnings(run),
+        outputs=outputs,
+        provenance=_provenance(run),
+    )
+
+
+def _tumour_rule(run: RunContext) -> str:
+    """Say in words which cells are in the denominator."""
+    options, assay = run.request.settings.cells, run.assay
+    return (
+        f"nuclei of at least {options.tumour_min_area_um2:g} um2 that are not longer than "
+        f"{options.tumour_max_elongation:g} widths (stroma, vessels) and not both at most "
+        f"{options.lymphocyte_max_area_um2:g} um2 and {options.lymphocyte_min_hematoxylin:g} OD or denser (lymphocytes); "
+        f"a membrane complete in {100 * assay.complete:g} % of directions makes a cell tumour whatever its form"
+    )
+
+
+def _warnings(run: RunContext) -> tuple[str, ...]:
+    """Return what a reader of the score must know."""
+    survey, found = run.survey, list(run.info.warnings)
+    if survey.stain == "ihc" and max(run.grid.mpp) > COARSE_MPP:
+        found.append(
+            f"the slide has {max(run.grid.mpp):.3g} um/px; at more than {COARSE_MPP} um/px 0 and 1+ are hard to tell apart"
+        )
+    if survey.white.source == "fallback":
+        found.append(GLASS_NEEDED)
+    detected = survey.guess.stain
+    if run.request.stain not in ("auto", detected):
+        found.append(f"the stain was given as {run.request.stain}, the pixels look like {detected}")
+    blurred = run.gathered.tiles["blurred"] if run.gathered.tiles else None
+    if blurred is not None and blurred.mean() > 0.1:
+        found.append(f"{100 * blurred.mean():.0f} % of the tiles look out of focus")
+    if run.spread.get("unreadable_percent"):
+        found.append(f"{run.spread['unreadable_percent']} % of the tissue could not be read")
+    if survey.roi is not None and survey.roi.skipped:
+        found.append(f"{survey.roi.skipped} points, lines or empty features of the drawn region were left out")
+    if survey.roi is not None and survey.roi.repaired:
+        found.append(f"{survey.roi.repaired} drawn polygons crossed themselves and were repaired")
+    return (*found, *survey.tissue.reasons)
+
+
+def _provenance(run: RunContext) -> dict[str, Any]:
+    """Return how the result was made."""
+    settings = run.request.settings
+    return {
+        "versions": versions(),
+        "machine": machine(),
+        "device": "cpu",
+        "engine": run.spread,
+        "settings": settings.model_dump(mode="json"),
+        "settings_sha256": settings_hash(settings, run.assay),
+        "assay_profile": run.assay.model_dump(mode="json"),
+        "analysis": {
+            "downsample": run.grid.downsample,
+            "mpp_x": run.grid.mpp.x,
+            "mpp_y": run.grid.mpp.y,
+            "overview_downsample": run.survey.downsample,
+        },
+        "seconds": run.watch.rounded(),
+    }

@@ -1,0 +1,71 @@
+"""The overlay picture: the slide's thumbnail with classes, tissue, excluded parts and numbered pieces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_pipeline.export.overlay import OverlayLayers, draw_overlay, write_png
+from wsi_pipeline.export.palette import NO_CLASS
+from wsi_pipeline.results import NOTICE
+
+if TYPE_CHECKING:
+    from wsi_pipeline.flows.outputs import RunContext
+
+CELL_UM = 10.0
+"""Width at which a cell is drawn, um: about its own."""
+
+
+def write_overlay(work: Path, run: RunContext) -> str:
+    """Write `overlay.png` and return its name."""
+    survey, limit = run.survey, run.request.settings.output.overlay_px
+    height, width = survey.within.shape
+    scale = limit / max(height, width)
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    thumbnail = np.asarray(cv2.resize(survey.rgb, size, interpolation=method), dtype=np.uint8)
+    layers = OverlayLayers(
+        class_map=_class_map(run, size, scale / survey.downsample),
+        map_px_per_thumbnail_px=(1.0, 1.0),
+        tissue=_resized(survey.tissue.mask, size),
+        excluded=_resized(survey.tissue.pen | (survey.tissue.mask & ~survey.scored), size),
+        pieces=[
+            (piece.number, piece.centroid_mask[0] * scale, piece.centroid_mask[1] * scale)
+            for piece in survey.tissue.pieces
+        ],
+    )
+    write_png(work / "overlay.png", draw_overlay(thumbnail, layers, _title(run)))
+    return "overlay.png"
+
+
+def _title(run: RunContext) -> str:
+    """Return the line over the picture."""
+    score = run.verdicts.slide
+    if score.score == "not evaluable":
+        return f"HER2 not evaluable: {score.reason}"
+    border = ", borderline" if score.borderline else ""
+    strength = f", H-score {score.shares.h_score:.0f}" if score.shares else ""
+    return f"HER2 {score.score} ({score.category}{border}){strength}, {score.tumour_cells} tumour cells"
+
+
+def _resized(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return `mask` at another size (width, height), each px from the nearest."""
+    return np.asarray(cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0)
+
+
+def _class_map(run: RunContext, size: tuple[int, int], px_per_l0: float) -> NDArray[np.uint8]:
+    """Return the strongest class at each thumbnail px, (H, W) uint8, tumour cells drawn about as wide as they are."""
+    strength = np.zeros((size[1], size[0]), np.uint8)  # class index + 1, so that the strongest wins
+    cells = run.gathered.cells
+    if cells:
+        shown = cells["tumour"] & cells["scored"]
+        column = np.minimum((cells["x_l0"][shown] * px_per_l0).astype(int), size[0] - 1)
+        row = np.minimum((cells["y_l0"][shown] * px_per_l0).astype(int), size[1] - 1)
+        np.maximum.at(strength, (row, column), cells["class_index"][shown] + 1)
+        wide = max(1, round(CELL_UM / max(run.info.mpp) * px_per_l0))
+        strength = np.asarray(cv2.dilate(strength, np.ones((wide, wide), np.uint8)), dtype=np.uint8)
+    return np.where(strength > 0, strength - 1, NO_CLASS).astype(np.uint8)

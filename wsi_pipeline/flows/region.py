@@ -1,0 +1,210 @@
+"""One region, from pixels to a table: read, unmix, measure, write its own chunks of the maps.
+
+This is the function that every executor runs; it takes and returns small values only, so no pixel passes through the
+scheduler, and it touches only files of its own region, so running it again after a crash changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_pipeline.cells.measure import Cells, Measurement, measure_cells
+from wsi_pipeline.cells.options import AssayProfile, CellOptions
+from wsi_pipeline.cells.paint import paint_classes
+from wsi_pipeline.export.palette import colour_classes
+from wsi_pipeline.export.zarr_map import MapStore
+from wsi_pipeline.geometry import Box, ceil_div
+from wsi_pipeline.slide import Slide, SlideSpec
+from wsi_pipeline.stain.density import Stains, unmix
+from wsi_pipeline.tiling import Grid, Region
+from wsi_pipeline.tissue.focus import FocusOptions, sharpness
+
+CLASS_MAP = "her2_class.ome.zarr"
+DENSITY_MAP = "dab_density.ome.zarr"
+SHARE_MAP = "positive_share.ome.zarr"
+
+DENSITY_PER_OD = 100
+"""Grey levels per OD in the DAB density map: a fixed scale, 2.55 OD and more are 255."""
+
+PART_NAME = "cells-{:06d}.npz"
+
+
+@dataclass(frozen=True)
+class RegionPlan:
+    """What is the same for all regions of a slide; travels to every worker once per task, so it stays small."""
+
+    slide: SlideSpec
+    grid: Grid
+    white: tuple[float, float, float]
+    assay: AssayProfile
+    cells: CellOptions
+    maps: Path
+    parts: Path
+
+
+@dataclass(frozen=True)
+class RegionTask:
+    """One region and where in it cells count: `allowed` (h, w) bool in map px, `piece` (h, w) uint8 or larger."""
+
+    plan: RegionPlan
+    region: Region
+    allowed: NDArray[np.bool_]
+    piece: NDArray[np.int32]
+
+
+class RegionOutcome(NamedTuple):
+    """What comes back: a row per tile, the number of cells in the part file, and how long each stage took.
+
+    `tiles`: column name -> (T,) array. `unreadable_px`, `scored_px`: analysis px. `seconds`: stage -> s.
+    """
+
+    index: int
+    tiles: dict[str, NDArray[np.float64]]
+    cells: int
+    unreadable_px: int
+    scored_px: int
+    seconds: dict[str, float]
+
+
+@lru_cache(maxsize=4)
+def _opened(spec: SlideSpec) -> Slide:
+    """Keep slides open in a worker between its regions."""
+    return spec.open()
+
+
+def process_region(task: RegionTask) -> RegionOutcome:
+    """Measure one region, write its map chunks and its part of the cell table, and return its tiles."""
+    cv2.setNumThreads(1)  # the workers are the parallelism
+    plan, core = task.plan, task.region.core_an
+    clock = [time.perf_counter()]
+    halo = plan.cells.halo_px(plan.grid.mpp)
+    window = Box(core.x - halo, core.y - halo, *(8 * ceil_div(side, 8) + 2 * halo for side in core.size))
+    pixels = _opened(plan.slide).read_box(window.scaled(plan.grid.downsample), plan.grid.downsample)
+    clock.append(time.perf_counter())
+    stains = unmix(pixels.rgb, plan.white, plan.assay.vectors)
+    clock.append(time.perf_counter())
+    inner = Box(halo, halo, core.width, core.height)
+    measured = measure_cells(stains, inner, plan.grid.mpp, plan.assay, plan.cells)
+    counted = _allowed_at(task, measured.cells, inner)
+    clock.append(time.perf_counter())
+    _write_maps(task, measured, counted, stains, inner)
+    cells = measured.cells.chosen(counted)
+    columns = _cell_columns(task, cells, inner)
+    _write_part(plan.parts / PART_NAME.format(task.region.index), columns)
+    clock.append(time.perf_counter())
+    tiles = _tile_columns(task, stains, inner)
+    tiles["sharpness"], tiles["blurred"] = _focus(task, pixels.rgb, inner, tiles)
+    seconds = dict(zip(("read", "unmix", "measure", "write"), np.diff(clock).tolist(), strict=True))
+    inside = pixels.valid[inner.y : inner.bottom, inner.x : inner.right]
+    scored = int(task.allowed.sum()) * plan.grid.options.map_px**2
+    unreadable = min(pixels.unreadable, int((~inside).sum()))
+    return RegionOutcome(task.region.index, tiles, len(cells), unreadable, scored, seconds)
+
+
+def _focus(
+    task: RegionTask, rgb: NDArray[np.uint8], inner: Box, tiles: dict[str, NDArray[np.float64]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the sharpness (T,) of the tiles in the table, and 1 where a tile is out of focus, else 0."""
+    grid, core, options = task.plan.grid, task.region.core_an, FocusOptions()
+    step = max(1, round(options.mpp / max(grid.mpp)))
+    grey = cv2.cvtColor(rgb[inner.y : inner.bottom, inner.x : inner.right], cv2.COLOR_RGB2GRAY)
+    if step > 1:
+        size = (ceil_div(core.width, step), ceil_div(core.height, step))
+        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    found = sharpness(np.asarray(grey, dtype=np.uint8), grid.options.tile_px // step)
+    number = tiles["tile"].astype(np.int64)
+    row = number // grid.tile_columns() - core.y // grid.options.tile_px
+    column = number % grid.tile_columns() - core.x // grid.options.tile_px
+    blurred = found.blurred(options)[row, column]
+    return found.laplacian[row, column].astype(np.float64), blurred.astype(np.float64)
+
+
+def _allowed_at(task: RegionTask, cells: Cells, inner: Box) -> NDArray[np.bool_]:
+    """Say which cells (N,) lie in tissue that is to be scored."""
+    row, column = _map_index(task, cells, inner)
+    return np.asarray(task.allowed[row, column])
+
+
+def _map_index(task: RegionTask, cells: Cells, inner: Box) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the map px (row, column) of each cell inside the region."""
+    map_px = task.plan.grid.options.map_px
+    row = ((cells.y - inner.y) // map_px).astype(np.int64)
+    column = ((cells.x - inner.x) // map_px).astype(np.int64)
+    return np.minimum(row, task.allowed.shape[0] - 1), np.minimum(column, task.allowed.shape[1] - 1)
+
+
+def _write_maps(
+    task: RegionTask, measured: Measurement, counted: NDArray[np.bool_], stains: Stains, inner: Box
+) -> None:
+    """Write this region's chunks of the class map and the density map."""
+    map_px, core = task.plan.grid.options.map_px, task.region.core_an
+    left, top = core.x // map_px, core.y // map_px
+    classes = paint_classes(measured, counted & measured.cells.tumour, inner, map_px)
+    MapStore.open(task.plan.maps / CLASS_MAP).write_block(left, top, colour_classes(classes))
+    size = (ceil_div(core.width, map_px), ceil_div(core.height, map_px))
+    whole = stains.dab[inner.y : inner.y + size[1] * map_px, inner.x : inner.x + size[0] * map_px]
+    mean = cv2.resize(np.maximum(whole, 0), size, interpolation=cv2.INTER_AREA)
+    grey = np.where(task.allowed, np.clip(np.rint(mean * DENSITY_PER_OD), 0, 255), 0).astype(np.uint8)
+    MapStore.open(task.plan.maps / DENSITY_MAP).write_block(left, top, grey)
+
+
+def _cell_columns(task: RegionTask, cells: Cells, inner: Box) -> dict[str, NDArray[np.generic]]:
+    """Return the columns of the cell table; places in level-0 px of the shown slide, pixel corners at whole numbers."""
+    grid, core = task.plan.grid, task.region.core_an
+    scale = grid.downsample
+    shift_x, shift_y = core.x - inner.x + 0.5, core.y - inner.y + 0.5
+    row, column = _map_index(task, cells, inner)
+    tile = grid.options.tile_px
+    tile_row = (core.y + (cells.y - inner.y).astype(np.int64)) // tile
+    tile_column = (core.x + (cells.x - inner.x).astype(np.int64)) // tile
+    return {
+        "x_l0": ((cells.x + shift_x) * scale).astype(np.float64),
+        "y_l0": ((cells.y + shift_y) * scale).astype(np.float64),
+        "tile": (tile_row * grid.tile_columns() + tile_column).astype(np.int64),
+        "piece": task.piece[row, column].astype(np.int32),
+        "tumour": cells.tumour,
+        "class_index": cells.class_index,
+        "completeness": cells.completeness,
+        "intensity_od": cells.intensity,
+        "thickness_um": cells.thickness_um,
+        "nucleus_area_um2": cells.area_um2,
+        "nucleus_elongation": cells.elongation,
+        "hematoxylin_od": cells.hematoxylin,
+        "nuclear_dab_od": cells.nuclear_dab,
+        "outline_l0": ((cells.outline + np.array([shift_x, shift_y])) * scale).astype(np.float32),
+    }
+
+
+def _write_part(path: Path, columns: dict[str, NDArray[np.generic]]) -> None:
+    """Write the region's cells where the aggregator finds them, whole or not at all."""
+    beside = path.with_suffix(".tmp.npz")
+    np.savez(beside, **columns)  # type: ignore[arg-type]
+    beside.replace(path)
+
+
+def _tile_columns(task: RegionTask, stains: Stains, inner: Box) -> dict[str, NDArray[np.float64]]:
+    """Return one row per tile of the region that holds any tissue to be measured."""
+    grid, core, map_px = task.plan.grid, task.region.core_an, task.plan.grid.options.map_px
+    rows = []
+    for tile in grid.tiles(task.region):
+        left, top = (tile.x - core.x) // map_px, (tile.y - core.y) // map_px
+        right, bottom = left + ceil_div(tile.width, map_px), top + ceil_div(tile.height, map_px)
+        allowed = task.allowed[top:bottom, left:right]
+        if not allowed.any():
+            continue
+        number = tile.y // grid.options.tile_px * grid.tile_columns() + tile.x // grid.options.tile_px
+        x, y = tile.x - core.x + inner.x, tile.y - core.y + inner.y
+        dab = np.maximum(stains.dab[y : y + tile.height, x : x + tile.width], 0)
+        place = grid.shown(tile)
+        rows.append((number, *place, float(allowed.mean()), float(dab.mean())))
+    names = ("tile", "x_l0", "y_l0", "width_l0", "height_l0", "tissue_share", "dab_od")
+    table = np.array(rows, dtype=np.float64).reshape(-1, len(names))
+    return dict(zip(names, table.T, strict=True))

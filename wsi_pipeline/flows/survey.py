@@ -1,0 +1,125 @@
+"""A first look at a slide at low resolution: its white, its stain, its tissue, and what of it is to be scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError, UsageError
+from wsi_pipeline.flows.request import ScoreRequest
+from wsi_pipeline.geometry import Box, ceil_div
+from wsi_pipeline.slide import Slide
+from wsi_pipeline.stain.detect import StainGuess, detect_stain
+from wsi_pipeline.stain.white import WhitePoint, estimate_white
+from wsi_pipeline.tiling import Grid, Region
+from wsi_pipeline.tissue.mask import Tissue, find_tissue
+from wsi_pipeline.tissue.roi import Roi, read_roi
+
+OVERVIEW_UM = 8.0
+"""Coarsest wanted pixel size of the overview, um/px: a nucleus still darkens a pixel, a whole slide fits in memory."""
+
+PATCHES = 12
+"""Places at which the stain is looked at closely; more changed no verdict on the material it was tried on."""
+
+PATCH_PX = 512
+"""Side of such a place, analysis px."""
+
+DARKEST_WHITE = 60.0
+"""Glass darker than this (grey level) is no brightfield slide: the greyest real glass seen was 176."""
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known before cells are measured; masks in overview px, one per `downsample` level-0 px."""
+
+    downsample: int
+    rgb: NDArray[np.uint8]
+    white: WhitePoint
+    guess: StainGuess
+    stain: str
+    tissue: Tissue
+    roi: Roi | None
+    within: Mask
+    """(H, W) tissue inside the drawn region, all pieces: what is measured."""
+    scored: Mask
+    """(H, W) the part of it that counts towards the slide score."""
+    pieces: tuple[int, ...]
+    """Numbers of the pieces that count."""
+    tissue_mm2: float
+    """Area of `scored`."""
+
+    def at_map(self, grid: Grid, region: Region) -> tuple[Mask, NDArray[np.int32]]:
+        """Return where cells of the region count, and the number of the piece there, one value per map px."""
+        map_px, scale = grid.options.map_px, grid.downsample
+        core = region.core_an
+        x_l0 = (core.x + (np.arange(ceil_div(core.width, map_px)) + 0.5) * map_px) * scale
+        y_l0 = (core.y + (np.arange(ceil_div(core.height, map_px)) + 0.5) * map_px) * scale
+        columns = np.minimum((x_l0 / self.downsample).astype(int), self.within.shape[1] - 1)
+        rows = np.minimum((y_l0 / self.downsample).astype(int), self.within.shape[0] - 1)
+        place = np.ix_(rows, columns)
+        # the drawn border is sharper than an overview px, so it is drawn again at map resolution
+        mask = self.tissue.mask[place]
+        if self.roi is not None:
+            step = map_px * scale
+            box = Box(core.x * scale, core.y * scale, len(columns) * step, len(rows) * step)
+            mask = mask & self.roi.rasterize(box, step)
+        return mask, self.tissue.labels[place]
+
+
+def survey_slide(slide: Slide, grid: Grid, request: ScoreRequest) -> Survey:
+    """Look at the slide once, coarsely.
+
+    Raises CorruptSlideError, UnsupportedSlideError (not brightfield), RoiError, UsageError (a piece that is not there).
+    """
+    settings = request.settings
+    step = 1 << max(int(np.log2(OVERVIEW_UM / min(grid.mpp_l0))), 0)
+    view = slide.overview(step)
+    lost = 100.0 * view.unreadable / view.valid.size
+    if lost > settings.engine.max_unreadable_percent:
+        raise CorruptSlideError(request.slide, f"{lost:.0f} % of the slide cannot be read", "copy or scan it again")
+    white = estimate_white(view.rgb, view.valid)
+    if max(white.rgb) < DARKEST_WHITE:
+        raise UnsupportedSlideError(request.slide, "the background is black, so this is no brightfield slide")
+    mpp = grid.mpp_l0.scaled(step)
+    tissue = find_tissue(view.rgb, view.valid, mpp, white.rgb, settings.tissue)
+    roi = read_roi(request.roi, grid.size_l0) if request.roi else None
+    within = tissue.mask
+    if roi is not None:
+        within = within & roi.rasterize(Box(0, 0, within.shape[1] * step, within.shape[0] * step), step)
+    pieces = _chosen_pieces(tissue, request)
+    scored = within & np.isin(tissue.labels, pieces)
+    guess = detect_stain(_patches(slide, grid, within, step), white.rgb)
+    stain = guess.stain if request.stain == "auto" else request.stain
+    area = float(scored.sum()) * mpp.x * mpp.y / 1e6
+    return Survey(step, view.rgb, white, guess, stain, tissue, roi, within, scored, pieces, area)
+
+
+def _chosen_pieces(tissue: Tissue, request: ScoreRequest) -> tuple[int, ...]:
+    """Return the numbers of the pieces to score. Raises UsageError for one that the slide does not have."""
+    present = tuple(piece.number for piece in tissue.pieces)
+    missing = sorted(set(request.pieces) - set(present))
+    if missing:
+        have = f"it has {len(present)}, numbered from 1, the largest first" if present else "no tissue was found"
+        raise UsageError(request.slide, f"there is no tissue piece {missing[0]}", have)
+    return tuple(sorted(set(request.pieces))) or present
+
+
+def _patches(slide: Slide, grid: Grid, tissue: Mask, step: int) -> list[NDArray[np.uint8]]:
+    """Return patches spread evenly over the tissue, (PATCH_PX, PATCH_PX, 3) uint8 at the analysis resolution."""
+    rows, columns = np.nonzero(tissue)
+    if len(rows) == 0:
+        return []
+    chosen = np.unique(np.linspace(0, len(rows) - 1, PATCHES).astype(int))
+    scale, half = grid.downsample, PATCH_PX // 2
+    patches = []
+    for row, column in zip(rows[chosen], columns[chosen], strict=True):
+        x_an = int(column) * step // scale - half
+        y_an = int(row) * step // scale - half
+        pixels = slide.read_box(Box(x_an, y_an, PATCH_PX, PATCH_PX).scaled(scale), scale)
+        if pixels.valid.any():
+            patches.append(pixels.rgb)
+    return patches

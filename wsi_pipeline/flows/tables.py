@@ -1,0 +1,111 @@
+"""Cells and tiles as tables and as QuPath objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_pipeline.cells.classify import CELL_CLASSES
+from wsi_pipeline.export.geojson import ObjectColumns, write_cells_geojson, write_tiles_geojson
+from wsi_pipeline.export.tables import write_parquet
+from wsi_pipeline.flows.gather import PLACE, Columns
+from wsi_pipeline.results import NOTICE, SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from wsi_pipeline.flows.outputs import RunContext
+
+CELL_UNITS = {
+    "x_l0": "px, level 0 of the shown slide", "y_l0": "px, level 0 of the shown slide",
+    "x_absolute_l0": "px, level 0 of the whole file", "y_absolute_l0": "px, level 0 of the whole file",
+    "completeness": "share of directions, 0-1", "intensity_od": "OD of DAB", "thickness_um": "um",
+    "nucleus_area_um2": "um2", "hematoxylin_od": "OD", "nuclear_dab_od": "OD",
+}  # fmt: skip
+
+TILE_UNITS = {
+    "x_l0": "px, level 0 of the shown slide", "y_l0": "px, level 0 of the shown slide",
+    "width_l0": "px, level 0", "height_l0": "px, level 0", "tissue_share": "share of the tile, 0-1", "dab_od": "OD of DAB",
+    "positive_percent": "percent of tumour cells", "sharpness": "variance of the Laplacian, grey levels^2",
+}  # fmt: skip
+
+
+def write_cells(work: Path, run: RunContext, sha256: str) -> dict[str, Any]:
+    """Write `cells.parquet`, and `cells.geojson.gz` where there are not too many; return their relative paths."""
+    import pyarrow as pa  # noqa: PLC0415 - heavy, and only needed here
+
+    cells = run.gathered.cells
+    origin_x, origin_y = run.info.bounds_origin_l0
+    columns = {name: values for name, values in cells.items() if name not in ("class_index", "outline_l0")}
+    if cells:
+        columns["class"] = np.array(CELL_CLASSES)[cells["class_index"]]
+        columns["x_absolute_l0"] = cells["x_l0"] + origin_x
+        columns["y_absolute_l0"] = cells["y_l0"] + origin_y
+    units = CELL_UNITS if cells else {}
+    write_parquet(work / "cells.parquet", pa.table(columns), _footer(run, sha256), units)
+    shown = cells["tumour"] if cells else np.zeros(0, bool)
+    if not 0 < shown.sum() <= run.request.settings.output.cells_geojson_limit:
+        return {"cells": "cells.parquet", "cells_geojson": []}
+    named = {
+        "Membrane completeness": "completeness",
+        "Membrane DAB OD": "intensity_od",
+        "Membrane thickness um": "thickness_um",
+        "Nucleus area um2": "nucleus_area_um2",
+    }
+    objects = ObjectColumns(
+        classes=[CELL_CLASSES[index] for index in cells["class_index"][shown]],
+        measurements={title: cells[name][shown] for title, name in named.items()},
+        polygons_l0=cells["outline_l0"][shown],
+    )
+    files = write_cells_geojson(work / "cells.geojson.gz", objects, sha256)
+    return {"cells": "cells.parquet", "cells_geojson": [file.name for file in files]}
+
+
+def write_tiles(work: Path, run: RunContext, sha256: str) -> dict[str, Any]:
+    """Write `tiles.parquet` and `tiles.geojson.gz`; return their relative paths."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    tiles = run.gathered.tiles
+    units = TILE_UNITS if tiles else {}
+    write_parquet(work / "tiles.parquet", pa.table(dict(tiles)), _footer(run, sha256), units)
+    objects = ObjectColumns(
+        classes=tile_classes(tiles),
+        measurements=_tile_measurements(tiles),
+        boxes_l0=np.stack([tiles[name] for name in PLACE], axis=1) if tiles else np.zeros((0, 4), np.int64),
+    )
+    files = write_tiles_geojson(work / "tiles.geojson.gz", objects, sha256)
+    return {"tiles": "tiles.parquet", "tiles_geojson": [file.name for file in files]}
+
+
+def tile_classes(tiles: Columns) -> list[str]:
+    """Return each tile's class: that of most of its tumour cells (the stronger when equal), or "free" without any."""
+    if not tiles:
+        return []
+    counts: NDArray[np.int64] = np.stack([tiles[f"class_{name}"] for name in CELL_CLASSES], axis=1)
+    most = len(CELL_CLASSES) - 1 - counts[:, ::-1].argmax(axis=1)
+    return [CELL_CLASSES[index] if filled else "free" for index, filled in zip(most, counts.any(axis=1), strict=True)]
+
+
+def _tile_measurements(tiles: Columns) -> dict[str, NDArray[Any]]:
+    """Return what QuPath can colour tiles by."""
+    if not tiles:
+        return {}
+    total = np.maximum(tiles["tumour_cells"], 1)
+    named = {"Tumour cells": tiles["tumour_cells"], "Positive %": tiles["positive_percent"], "DAB OD mean": tiles["dab_od"]}
+    titles = {"0": "0 %", "1": "1+ %", "2i": "2+ incomplete %", "2": "2+ %", "3": "3+ %"}
+    for name in CELL_CLASSES:
+        named[titles[name]] = np.where(tiles["tumour_cells"] > 0, 100.0 * tiles[f"class_{name}"] / total, np.nan)
+    return named
+
+
+def _footer(run: RunContext, sha256: str) -> dict[str, str]:
+    """Return what the tables say about themselves."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "notice": NOTICE,
+        "slide_sha256": sha256,
+        "mpp_x": repr(run.info.mpp.x),
+        "mpp_y": repr(run.info.mpp.y),
+        "analysis_downsample": str(run.grid.downsample),
+    }

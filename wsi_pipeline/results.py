@@ -1,0 +1,118 @@
+"""The record that a run leaves: `result.json`, field by field."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = "1.0"
+"""Major number changes when a field changes meaning or goes."""
+
+NOTICE = "Research use only. Not a medical device; not for diagnosis."
+
+Score = Literal["0", "1+", "2+", "3+", "not evaluable"]
+Category = Literal["null", "ultralow", "low", "equivocal", "positive", "not evaluable"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SlideRecord(_Record):
+    """Which file was scored, and how large its pixels are."""
+
+    path: str
+    width: int = Field(description="level-0 px, as viewers show the slide")
+    height: int = Field(description="level-0 px, as viewers show the slide")
+    mpp_x: float = Field(description="um/px")
+    mpp_y: float = Field(description="um/px")
+    mpp_source: str
+    vendor: str
+    sha256: str
+    reader: str
+    bounds_x: int = Field(description="offset of the shown frame in the file's full frame, level-0 px")
+    bounds_y: int = Field(description="offset of the shown frame in the file's full frame, level-0 px")
+
+
+class StainRecord(_Record):
+    """How the stain was known, and what separates it."""
+
+    source: Literal["option", "detected"]
+    confidence: float = Field(description="0-1; 1 when the option says so")
+    evidence: dict[str, float]
+    white: tuple[float, float, float] = Field(description="the slide's glass, R, G, B grey levels")
+    white_source: str
+
+
+class ShareRecord(_Record):
+    """The share that decides the score, percent, with its bootstrap interval over tiles."""
+
+    quantity: str = Field(description="strong, complete, incomplete or stained: which share is compared with 10 %")
+    value: float
+    low: float
+    high: float
+
+
+class ScoreRecord(_Record):
+    """The verdict on a slide or on one piece of it."""
+
+    score: Score
+    category: Category
+    reason: str
+    borderline: bool
+    shares: dict[str, float] | None = Field(description="percent of tumour cells: 0, 1+, 2+, 2i, 3+")
+    deciding_share: ShareRecord | None
+    h_score: float | None = Field(description="0-300")
+    tumour_cells: int
+
+
+class PieceRecord(ScoreRecord):
+    """One separate piece of tissue."""
+
+    number: int = Field(description="as drawn on the overlay")
+    tissue_mm2: float
+    box_l0: tuple[int, int, int, int] = Field(description="x, y, width, height, level-0 px")
+    scored: bool = Field(description="whether the slide score counts it")
+
+
+class CellCounts(_Record):
+    """How many cells stand behind the score."""
+
+    measured: int = Field(description="all nuclei measured in scored tissue")
+    tumour: int = Field(description="those counted as tumour: the denominator")
+    tumour_rule: str
+
+
+class RegionRecord(_Record):
+    """What the score was restricted to."""
+
+    source: Literal["tissue", "roi"]
+    roi: dict[str, Any] | None
+    pieces: tuple[int, ...] | None = Field(description="the pieces asked for; null means all")
+
+
+class Result(_Record):
+    """Everything that `result.json` says."""
+
+    schema_version: str = SCHEMA_VERSION
+    notice: str = NOTICE
+    slide: SlideRecord
+    stain: Literal["ihc", "he", "unknown"]
+    stain_detail: StainRecord
+    score: Score
+    category: Category
+    reason: str
+    borderline: bool
+    shares: dict[str, float] | None
+    deciding_share: ShareRecord | None
+    h_score: float | None
+    cells: CellCounts
+    tissue_mm2: float = Field(description="tissue that was scored, mm2")
+    scored_region: RegionRecord
+    pieces: tuple[PieceRecord, ...]
+    evidence: Literal["cells", "tiles", "cells and tiles", "none"]
+    assay: str
+    warnings: tuple[str, ...]
+    outputs: dict[str, Any] = Field(description="paths relative to the run folder")
+    provenance: dict[str, Any]

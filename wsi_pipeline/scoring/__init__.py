@@ -1,0 +1,1 @@
+"""Categories, the ASCO/CAP rule and the slide-level record."""

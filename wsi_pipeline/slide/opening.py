@@ -1,0 +1,167 @@
+"""From a path to an open slide: which reader fits, and which error says why none does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import openslide
+
+from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError, UsageError
+from wsi_pipeline.slide.image_reader import JPEG_MAGIC, PNG_MAGIC, ImageReader
+from wsi_pipeline.slide.model import Reader, SlideInfo
+from wsi_pipeline.slide.mpp import resolve_mpp
+from wsi_pipeline.slide.openslide_reader import OpenSlideReader
+from wsi_pipeline.slide.slide import Slide
+from wsi_pipeline.slide.tiff_header import BROKEN_REMEDY
+from wsi_pipeline.slide.tiffslide_reader import TiffSlideReader
+
+READERS = ("auto", "openslide", "tiffslide", "image")
+
+TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""Classic TIFF and BigTIFF, either byte order."""
+
+FOREIGN_MAGICS = {
+    b"ZISRAWFILE": "Zeiss CZI",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"RIFF": "WebP",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"%PDF": "PDF",
+    b"PK\x03\x04": "ZIP",
+    b"\x89HDF": "HDF5",
+}
+"""Sound formats that no reader here takes."""
+
+HEAD_BYTES = 16
+
+OpenReader = Callable[[], Reader]
+
+
+@dataclass(frozen=True)
+class SlideSpec:
+    """What another process needs to open the same slide alike; small and picklable. The frame is always the bounds."""
+
+    path: Path
+    reader: str = "auto"
+    mpp: float | None = None
+    """Override of the pixel size, um/px."""
+    assume_mpp: float | None = None
+    """Pixel size where the file states none, um/px."""
+    require_mpp: bool = True
+
+    def open(self) -> Slide:
+        """Open the slide; raises what open_slide raises."""
+        return open_slide(
+            self.path, mpp=self.mpp, assume_mpp=self.assume_mpp, reader=self.reader, require_mpp=self.require_mpp
+        )
+
+
+def open_slide(
+    path: str | Path,
+    *,
+    mpp: float | None = None,
+    assume_mpp: float | None = None,
+    reader: str = "auto",
+    require_mpp: bool = True,
+) -> Slide:
+    """Open a slide with OpenSlide, else tiffslide, else as a plain image; `mpp` and `assume_mpp` in um/px.
+
+    Raises UsageError (no such file, impossible option), CorruptSlideError (no image, truncated), UnsupportedSlideError
+    (folder, foreign format, not 8-bit RGB), MissingMppError (without `require_mpp` the pixel size is NaN instead).
+    """
+    path = Path(path)
+    if reader not in READERS:
+        raise UsageError("--reader", f"{reader!r} is not a reader", f"choose one of {', '.join(READERS)}")
+    opened = _open_reader(path, reader, _head(path))
+    facts = opened.facts
+    pixel_size = resolve_mpp(path, facts.mpp_candidates, mpp, assume_mpp, required=require_mpp)
+    info = SlideInfo(
+        path=path,
+        reader=facts.reader,
+        vendor=facts.vendor,
+        size_l0=facts.bounds_l0.size,
+        level_downsamples=tuple(level.downsample for level in facts.levels),
+        level_sizes=tuple(level.size for level in facts.levels),
+        mpp=pixel_size.mpp,
+        mpp_source=pixel_size.source,
+        bounds_origin_l0=(facts.bounds_l0.x, facts.bounds_l0.y),
+        full_size_l0=facts.levels[0].size,
+        objective_power=facts.objective_power,
+        warnings=pixel_size.warnings,
+    )
+    return Slide(info, opened, _reopener(path, opened))
+
+
+def _reopener(path: Path, opened: Reader) -> OpenReader:
+    """Return what opens the same file the same way, without looking again for what is known."""
+    if isinstance(opened, OpenSlideReader):
+        return partial(OpenSlideReader, path, opened.tile_levels)
+    return partial(TiffSlideReader if isinstance(opened, TiffSlideReader) else ImageReader, path)
+
+
+def _head(path: Path) -> bytes:
+    """Return the first bytes of the file; raises the error that fits when there is no file or nothing in it."""
+    if path.is_dir():
+        raise UnsupportedSlideError(path, "is a folder, not a slide", "name the slide file itself")
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except FileNotFoundError as error:
+        raise UsageError(path, "no such file", "check the path") from error
+    except OSError as error:
+        raise UsageError(path, f"cannot be read: {error.strerror}", "check the file's permissions") from error
+    if not head:
+        raise CorruptSlideError(path, "is empty", BROKEN_REMEDY)
+    return head
+
+
+def _open_reader(path: Path, reader: str, head: bytes) -> Reader:
+    """Open the file with the wanted reader, or with the first that fits."""
+    is_tiff = head.startswith(TIFF_MAGICS)
+    # A MIRAX slide is a JPEG with a data folder: without the folder, only the label and macro photograph is left.
+    is_image = head.startswith((PNG_MAGIC, JPEG_MAGIC)) and path.suffix.lower() != ".mrxs"
+    if is_image and reader in {"auto", "image"}:
+        return ImageReader(path)
+    if reader in {"auto", "openslide"} and _is_known_to_openslide(path):
+        try:
+            return OpenSlideReader(path)
+        except openslide.OpenSlideError as error:
+            if not (is_tiff and reader == "auto"):
+                raise _refusal(path, error) from error
+    if is_tiff and reader in {"auto", "tiffslide"}:
+        return TiffSlideReader(path)
+    raise _rejection(path, reader, head, readable=is_tiff or is_image)
+
+
+def _is_known_to_openslide(path: Path) -> bool:
+    """Return whether OpenSlide recognises the format, whatever it then makes of the file."""
+    try:
+        return openslide.OpenSlide.detect_format(path) is not None
+    except openslide.OpenSlideError:
+        return False
+
+
+def _refusal(path: Path, error: openslide.OpenSlideError) -> CorruptSlideError | UnsupportedSlideError:
+    """Return the error for a file of a format that OpenSlide knows but does not open."""
+    if "Couldn't get" in str(error):  # OpenSlide's words for a DICOM attribute that is absent, such as ImageType
+        return UnsupportedSlideError(
+            path, f"lacks what OpenSlide needs: {error}", "export it again as a VL whole slide"
+        )
+    return CorruptSlideError(path, f"cannot be opened: {error}", BROKEN_REMEDY)
+
+
+def _rejection(path: Path, reader: str, head: bytes, *, readable: bool) -> CorruptSlideError | UnsupportedSlideError:
+    """Return the error for a file that no reader, or not the wanted one, takes."""
+    if readable:
+        return UnsupportedSlideError(path, f"cannot be read with --reader {reader}", "leave the choice to auto")
+    foreign = next((name for magic, name in FOREIGN_MAGICS.items() if head.startswith(magic)), None)
+    if foreign:
+        return UnsupportedSlideError(path, f"is of format {foreign}", "convert it to a tiled pyramidal TIFF")
+    if path.suffix.lower() == ".mrxs":
+        problem = f"has no readable data folder {path.stem} beside it"
+        return CorruptSlideError(path, problem, "copy the folder together with the .mrxs file")
+    return CorruptSlideError(path, "is not an image", "remove it from the folder or name a slide file")

@@ -1,0 +1,175 @@
+"""A slide: checks, bounds, padding, level choice, resampling and damaged tiles, over any reader's one primitive."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_pipeline.errors import CorruptSlideError, UsageError
+from wsi_pipeline.geometry import Box, Size, ceil_div
+from wsi_pipeline.slide.levels import pick_level
+from wsi_pipeline.slide.model import WHITE, Level, LevelPixels, Pixels, Reader, SlideInfo
+from wsi_pipeline.slide.resample import area_mean
+
+SOURCE_PX = 2**24
+"""Level px held at once while resampling, 4096 x 4096: bounds the memory for files of any size."""
+
+
+class Slide:
+    """An open slide. Safe to read from several threads; `close` may be called while reads run."""
+
+    def __init__(self, info: SlideInfo, reader: Reader, open_reader: Callable[[], Reader]) -> None:
+        """Serve `info`'s slide with `reader`; `open_reader` opens another one when that breaks."""
+        self.info = info
+        self._reader: Reader | None = reader
+        self._open_reader = open_reader
+        self._levels = reader.facts.levels
+        self._swap = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file; reads still running finish first, later ones raise UsageError."""
+        self._reader = None
+
+    def overview(self, downsample: int) -> Pixels:
+        """Return the whole slide at `downsample`, one px of the result per `downsample` level-0 px (rounded up)."""
+        size = Size(*(ceil_div(side, downsample) for side in self.info.size_l0))
+        return self.read_box(Box(0, 0, size.width * downsample, size.height * downsample), downsample)
+
+    def read_box(self, box_l0: Box, downsample: int) -> Pixels:
+        """Return (height / downsample, width / downsample) px of `box_l0`, area-averaged from the best level.
+
+        The box's origin and size are multiples of `downsample`; it may hang over the slide's edges. Tiles that cannot
+        be decoded are white, not valid and counted in `unreadable`: the caller decides how many are too many. At
+        downsample 1 the pixels are the file's own. Raises UsageError for a box off the grid or a closed slide.
+        """
+        self._check(box_l0, downsample)
+        box_ds = Box(*(side // downsample for side in box_l0))
+        rgb = np.full((box_ds.height, box_ds.width, 3), WHITE, np.uint8)
+        valid = np.zeros((box_ds.height, box_ds.width), bool)
+        level = pick_level(self._levels, downsample)
+        lost = 0.0
+        for part_ds in self._parts(box_ds, level, downsample):
+            pixels, lost_ds = self._read_part(part_ds, level, downsample)
+            y, x = part_ds.y - box_ds.y, part_ds.x - box_ds.x
+            window = slice(y, y + part_ds.height), slice(x, x + part_ds.width)
+            rgb[window] = pixels.rgb
+            valid[window] = True if pixels.valid is None else pixels.valid
+            lost += lost_ds
+        return Pixels(rgb, valid, math.ceil(lost))
+
+    def _check(self, box_l0: Box, downsample: int) -> None:
+        """Raise UsageError unless the box is a non-empty one on the grid of `downsample`."""
+        if downsample < 1 or min(box_l0.size) < 1 or any(value % downsample for value in box_l0):
+            raise UsageError(self.info.path, f"{tuple(box_l0)} is no box of multiples of the downsample {downsample}")
+
+    def _parts(self, box_ds: Box, level: int, downsample: int) -> Iterator[Box]:
+        """Yield the pieces of the box that show the slide, each at most SOURCE_PX level px where one px allows it.
+
+        A piece is as wide as a native strip, so that strips that span the slide are decoded once.
+        """
+        shown_ds = Box(0, 0, *(ceil_div(side, downsample) for side in self.info.size_l0)).intersection(box_ds)
+        chosen = self._levels[level]
+        width_lv = max(math.isqrt(SOURCE_PX), chosen.tile.width)
+        step_x = max(int(width_lv * chosen.factor_x / downsample), 1)
+        step_y = max(int(SOURCE_PX / width_lv * chosen.factor_y / downsample), 1)
+        for y in range(shown_ds.y, shown_ds.bottom, step_y):
+            for x in range(shown_ds.x, shown_ds.right, step_x):
+                yield Box(x, y, min(step_x, shown_ds.right - x), min(step_y, shown_ds.bottom - y))
+
+    def _read_part(self, part_ds: Box, level: int, downsample: int) -> tuple[LevelPixels, float]:
+        """Return the resampled px of a box in downsampled px, and how many of them could not be decoded."""
+        chosen = self._levels[level]
+        origin_x, origin_y = self.info.bounds_origin_l0
+        # Divided last, so that borders which are whole level px come out whole however large the slide.
+        edges_x = (origin_x + (part_ds.x + np.arange(part_ds.width + 1)) * downsample) / chosen.factor_x
+        edges_y = (origin_y + (part_ds.y + np.arange(part_ds.height + 1)) * downsample) / chosen.factor_y
+        left, top = math.floor(edges_x[0]), math.floor(edges_y[0])
+        window_lv = Box(left, top, math.ceil(edges_x[-1]) - left, math.ceil(edges_y[-1]) - top)
+        pixels, lost_lv = self._read_window(level, window_lv)
+        area = chosen.factor_x * chosen.factor_y / downsample**2
+        return area_mean(pixels, edges_x - left, edges_y - top), lost_lv * area
+
+    def _read_window(self, level: int, window_lv: Box) -> tuple[LevelPixels, int]:
+        """Return the px of a window that may hang over the shown frame, not valid there, and the count of lost ones."""
+        inside_lv = window_lv.intersection(self._shown(self._levels[level]))
+        if inside_lv == window_lv:
+            return self._read_safely(level, window_lv)
+        rgb = np.full((window_lv.height, window_lv.width, 3), WHITE, np.uint8)
+        valid = np.zeros((window_lv.height, window_lv.width), bool)
+        if not inside_lv.area:
+            return LevelPixels(rgb, valid), 0
+        pixels, lost = self._read_safely(level, inside_lv)
+        _paste(rgb, valid, pixels, inside_lv.x - window_lv.x, inside_lv.y - window_lv.y)
+        return LevelPixels(rgb, valid), lost
+
+    def _shown(self, level: Level) -> Box:
+        """Return the shown frame in level px of the full frame, grown to whole px."""
+        (x, y), (width, height) = self.info.bounds_origin_l0, self.info.size_l0
+        left, top = math.floor(x / level.factor_x), math.floor(y / level.factor_y)
+        right, bottom = math.ceil((x + width) / level.factor_x), math.ceil((y + height) / level.factor_y)
+        return Box(left, top, right - left, bottom - top).intersection(Box(0, 0, *level.size))
+
+    def _read_safely(self, level: int, box_lv: Box) -> tuple[LevelPixels, int]:
+        """Return the px of a box inside the level and the count of those lost, mending what can be mended.
+
+        A broken tile spoils an OpenSlide handle for all threads: replace it for them, and look for the damage with
+        a handle of our own that may break without disturbing anybody.
+        """
+        reader = self._reader
+        if reader is None:
+            raise UsageError(self.info.path, "the slide is closed")
+        try:
+            return reader.read_level(level, box_lv), 0
+        except CorruptSlideError:
+            with self._swap:
+                if self._reader is reader:
+                    self._reader = self._open_reader()
+        return self._read_damaged(level, box_lv)
+
+    def _read_damaged(self, level: int, box_lv: Box) -> tuple[LevelPixels, int]:
+        """Retry once with a fresh handle, then tile by tile: return what is left, and the count of px lost."""
+        own = self._open_reader()
+        try:
+            return own.read_level(level, box_lv), 0
+        except CorruptSlideError:
+            own = self._open_reader()
+        rgb = np.full((box_lv.height, box_lv.width, 3), WHITE, np.uint8)
+        valid = np.zeros((box_lv.height, box_lv.width), bool)
+        lost = 0
+        for block_lv in _blocks(box_lv, self._levels[level].tile):
+            try:
+                pixels = own.read_level(level, block_lv)
+            except CorruptSlideError:
+                own = self._open_reader()
+                lost += block_lv.area
+                continue
+            _paste(rgb, valid, pixels, block_lv.x - box_lv.x, block_lv.y - box_lv.y)
+        return LevelPixels(rgb, valid), lost
+
+
+def _paste(rgb: NDArray[np.uint8], valid: NDArray[np.bool_], pixels: LevelPixels, x: int, y: int) -> None:
+    """Write `pixels` into (H, W, 3) `rgb` and (H, W) `valid` with their upper-left corner at column x, row y."""
+    height, width = pixels.rgb.shape[:2]
+    rgb[y : y + height, x : x + width] = pixels.rgb
+    valid[y : y + height, x : x + width] = True if pixels.valid is None else pixels.valid
+
+
+def _blocks(box_lv: Box, tile: Size) -> Iterator[Box]:
+    """Yield the pieces of the box along the file's own tile borders, so that only broken tiles are lost."""
+    for y in range(box_lv.y // tile.height * tile.height, box_lv.bottom, tile.height):
+        for x in range(box_lv.x // tile.width * tile.width, box_lv.right, tile.width):
+            yield Box(x, y, *tile).intersection(box_lv)

@@ -1,0 +1,83 @@
+"""tiffslide as a reader: TIFFs that OpenSlide does not open, such as OME-TIFF and plain scans without tiles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tiffslide import TiffSlide
+
+from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError
+from wsi_pipeline.geometry import Box, Size
+from wsi_pipeline.slide.levels import make_levels
+from wsi_pipeline.slide.model import FileFacts, LevelPixels, MppCandidate, Reader
+from wsi_pipeline.slide.tiff_header import (
+    BROKEN_REMEDY,
+    TIFF_ERRORS,
+    check_brightfield,
+    check_complete,
+    ome_candidates,
+    open_tiff,
+    stated_candidates,
+    tag_candidates,
+    to_float,
+)
+from wsi_pipeline.slide.tiff_tiles import TiffTiles
+
+
+class TiffSlideReader(Reader):
+    """Levels and metadata as tiffslide finds them; tiles are decoded directly, since it paints unwritten ones black.
+
+    ICC profiles are not applied.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file; raises CorruptSlideError, UnsupportedSlideError for anything but 8-bit RGB."""
+        open_tiff(path).close()  # its errors are the clearer ones
+        try:
+            slide = TiffSlide(path)
+        except TIFF_ERRORS as error:
+            raise CorruptSlideError(path, f"cannot be opened by tiffslide: {error}", BROKEN_REMEDY) from error
+        with slide:
+            try:
+                properties, downsamples = slide.properties, slide.level_downsamples
+                series = slide.ts_tifffile.series[properties["tiffslide.series-index"]]
+                pages = [level.keyframe for level in series.levels]
+            except TIFF_ERRORS as error:
+                raise CorruptSlideError(path, f"has unreadable metadata: {error}", BROKEN_REMEDY) from error
+            check_brightfield(path, pages[0], properties["tiffslide.series-axes"])
+            sizes = [Size(*size) for size in slide.level_dimensions]
+            if sizes != [Size(page.imagewidth, page.imagelength) for page in pages]:
+                raise UnsupportedSlideError(
+                    path, "is composed of several scanned areas", "only OpenSlide reads such files"
+                )
+            check_complete(path, pages[0])
+            candidates = _candidates(slide, pages[0])
+            self._tiles = TiffTiles(path, pages)
+        power = to_float(properties.get("tiffslide.objective-power"))
+        self.facts = FileFacts(
+            reader="tiffslide",
+            vendor="ome-tiff" if slide.ts_tifffile.is_ome else properties.get("tiffslide.vendor") or "generic-tiff",
+            levels=make_levels(sizes, downsamples, self._tiles.tiles),
+            bounds_l0=Box(0, 0, *sizes[0]),
+            objective_power=power if power > 0 else None,
+            mpp_candidates=tuple(candidates),
+        )
+
+    def close(self) -> None:
+        """Let go of the file; may be called twice."""
+        if hasattr(self, "_tiles"):
+            self._tiles.close()
+
+    def read_level(self, level: int, box_lv: Box) -> LevelPixels:
+        """Return the px of a box inside the level; see Reader.read_level."""
+        return self._tiles.read(level, box_lv)
+
+
+def _candidates(slide: TiffSlide, page: Any) -> list[MppCandidate]:
+    """Return the pixel sizes that the file states: OME-XML, the vendor's description, then resolution tags."""
+    found = ome_candidates(slide.ts_tifffile)
+    values = [to_float(slide.properties.get(f"tiffslide.mpp-{axis}")) for axis in "xy"]
+    if "tiff.XResolution" not in slide.properties:  # else tiffslide computed them from the tags
+        found += stated_candidates("metadata:tiffslide.mpp-x", values)
+    return [*found, *tag_candidates(page)]

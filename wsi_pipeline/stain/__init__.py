@@ -1,0 +1,1 @@
+"""Stain physics in NumPy: optical density, unmixing, white balance, stain detection."""

@@ -1,0 +1,86 @@
+"""How a slide is cut: the analysis downsample, tiles of 256 px, and regions of tiles that are one task each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from wsi_pipeline.geometry import Box, Mpp, Size, ceil_div, cut
+
+
+class TilingOptions(BaseModel):
+    """Tile and region sizes, in analysis px."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    coarsest_mpp: float = Field(
+        0.275, gt=0, description="a finer slide is halved while it stays at or below this pixel size, um/px"
+    )
+    tile_px: int = Field(256, ge=64, description="side of a tile, analysis px")
+    region_tiles: int = Field(8, ge=1, le=32, description="side of a region, tiles")
+    map_px: int = Field(8, ge=2, description="side of a class-map and density-map px, analysis px")
+
+
+@dataclass(frozen=True)
+class Region:
+    """One task: `core_an` is counted, and belongs to no other region. `index` counts row by row."""
+
+    index: int
+    core_an: Box
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cut of one slide. `downsample`: level-0 px per analysis px; sizes in analysis px."""
+
+    size_l0: Size
+    mpp_l0: Mpp
+    downsample: int
+    options: TilingOptions
+
+    @property
+    def mpp(self) -> Mpp:
+        """Pixel size of the analysis frame, um/px."""
+        return self.mpp_l0.scaled(self.downsample)
+
+    @property
+    def size_an(self) -> Size:
+        """Size of the analysis frame; a last incomplete px counts, and is padded with glass."""
+        return Size(ceil_div(self.size_l0.width, self.downsample), ceil_div(self.size_l0.height, self.downsample))
+
+    @property
+    def region_px(self) -> int:
+        """Side of a region, analysis px."""
+        return self.options.tile_px * self.options.region_tiles
+
+    def regions(self) -> list[Region]:
+        """Return all regions, row by row; those at the right and lower edge are cropped."""
+        return [Region(index, box) for index, box in enumerate(cut(self.size_an, self.region_px))]
+
+    def tiles(self, region: Region) -> list[Box]:
+        """Return the tiles of a region in analysis px of the slide, row by row, cropped at the slide's edge."""
+        core = region.core_an
+        return [
+            Box(core.x + box.x, core.y + box.y, box.width, box.height)
+            for box in cut(core.size, self.options.tile_px)
+        ]
+
+    def shown(self, box_an: Box) -> Box:
+        """Return the level-0 px of `box_an` that the slide has: a last incomplete analysis px is cut off."""
+        return box_an.scaled(self.downsample).intersection(Box(0, 0, *self.size_l0))
+
+    def tile_columns(self) -> int:
+        """Return how many tiles stand side by side on the slide."""
+        return ceil_div(self.size_an.width, self.options.tile_px)
+
+
+def make_grid(size_l0: Size, mpp_l0: Mpp, options: TilingOptions) -> Grid:
+    """Cut a slide of `size_l0` px: level 0 halved as often as the pixel size stays at most `coarsest_mpp`.
+
+    Halving keeps every analysis pixel on whole level-0 pixels; a slide coarser than that is analysed as it is.
+    """
+    downsample = 1
+    while max(mpp_l0) * downsample * 2 <= options.coarsest_mpp:
+        downsample *= 2
+    return Grid(size_l0, mpp_l0, downsample, options)

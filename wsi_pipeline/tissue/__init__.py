@@ -1,0 +1,1 @@
+"""Where the tissue is: mask, artefacts, pieces and drawn regions."""

@@ -1,0 +1,1 @@
+"""Phantom slides with a known answer, and later training."""
