@@ -47,7 +47,7 @@ class Settings(BaseSettings):
 
 
 def config_folder() -> Path:
-    """Return the folder of presets and assay profiles: inside an installed package, or at the top of the source tree."""
+    """Return the folder of presets and assay profiles: in an installed package, or at the top of the source tree."""
     shipped = Path(__file__).parent / "_shipped" / "configs"
     return shipped if shipped.is_dir() else Path(__file__).parents[1] / "configs"
 
@@ -88,7 +88,9 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 def settings_hash(settings: Settings, assay: AssayProfile) -> str:
     """Return the SHA-256 of everything that can change the numbers (how the work is spread cannot)."""
-    content = settings.model_dump(mode="json", exclude={"engine", "output"}) | {"profile": assay.model_dump(mode="json")}
+    content = settings.model_dump(mode="json", exclude={"engine", "output"}) | {
+        "profile": assay.model_dump(mode="json")
+    }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -120,7 +122,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _set_dotted(values: dict[str, Any], name: str, value: Any) -> None:  # noqa: ANN401 - any YAML value
+def _set_dotted(values: dict[str, Any], name: str, value: Any) -> None:
     """Set `name` ("rule.min_cells") in nested `values`."""
     *parents, last = name.split(".")
     for parent in parents:

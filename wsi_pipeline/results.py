@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from wsi_pipeline.geometry import Box
+
 SCHEMA_VERSION = "1.0"
 """Major number changes when a field changes meaning or goes."""
 
@@ -72,7 +74,7 @@ class PieceRecord(ScoreRecord):
 
     number: int = Field(description="as drawn on the overlay")
     tissue_mm2: float
-    box_l0: tuple[int, int, int, int] = Field(description="x, y, width, height, level-0 px")
+    box_l0: Box = Field(description="x, y, width, height, level-0 px")
     scored: bool = Field(description="whether the slide score counts it")
 
 

@@ -62,8 +62,7 @@ class Grid:
         """Return the tiles of a region in analysis px of the slide, row by row, cropped at the slide's edge."""
         core = region.core_an
         return [
-            Box(core.x + box.x, core.y + box.y, box.width, box.height)
-            for box in cut(core.size, self.options.tile_px)
+            Box(core.x + box.x, core.y + box.y, box.width, box.height) for box in cut(core.size, self.options.tile_px)
         ]
 
     def shown(self, box_an: Box) -> Box:

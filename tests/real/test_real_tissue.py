@@ -63,6 +63,11 @@ def test_ink_is_left_out_and_tissue_is_not(
         assert (obvious & ~found.mask).sum() <= tissue_lost * obvious.sum()
 
 
+def test_a_red_muscle_is_not_red_ink(real_data: Path) -> None:
+    found = _find(_picture(real_data / "artefacts/pen/pen_green.png"), 16.0)
+    assert not found.pen[30:160, 790:880].any()
+
+
 def test_a_slide_with_ink_only_has_hardly_any_tissue(real_data: Path) -> None:
     image = _picture(real_data / "artefacts/pen/pen_black.png")
     assert _find(image, 16.0).mask.mean() < 0.005

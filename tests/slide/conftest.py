@@ -14,7 +14,9 @@ import tifffile
 WIDTH, HEIGHT = 613, 389
 TILE = 64
 MPP_X, MPP_Y = 0.25, 0.26
-SCAN_DESCRIPTION = f"Aperio Image Library v12\r\n{WIDTH}x{HEIGHT} ({TILE}x{TILE}) JPEG/RGB Q=90|AppMag = 40|MPP = {MPP_X}"
+SCAN_DESCRIPTION = (
+    f"Aperio Image Library v12\r\n{WIDTH}x{HEIGHT} ({TILE}x{TILE}) JPEG/RGB Q=90|AppMag = 40|MPP = {MPP_X}"
+)
 
 WriteTiff = Callable[..., Path]
 
@@ -49,9 +51,18 @@ def write_tiff(tmp_path: Path) -> WriteTiff:
 
 
 @pytest.fixture
-def svs(write_tiff: WriteTiff, scan: np.ndarray, quarter: np.ndarray) -> Path:
-    """Return an Aperio slide of two JPEG levels, its name with a space and an umlaut."""
-    return write_tiff("sl\u00efde 1.svs", scan, quarter, description=SCAN_DESCRIPTION, compression="jpeg")
+def svs(tmp_path: Path, scan: np.ndarray, quarter: np.ndarray) -> Path:
+    """Return an Aperio slide: JPEG level, thumbnail, level (page 2), label, macro; space and umlaut in its name."""
+    path = tmp_path / "sl\u00efde 1.svs"
+    header = f"Aperio Image Library v12\r\n{WIDTH}x{HEIGHT}"
+    with tifffile.TiffWriter(path) as writer:
+        options = {"photometric": "rgb", "compression": "jpeg", "metadata": None}
+        writer.write(scan, tile=(TILE, TILE), description=SCAN_DESCRIPTION, **options)
+        writer.write(quarter, description=f"{header} -> 153x97", **options)
+        writer.write(quarter, tile=(TILE, TILE), description=SCAN_DESCRIPTION, **options)
+        writer.write(quarter[:50, :40], description=f"{header}\r\nlabel 40x50", subfiletype=1, **options)
+        writer.write(quarter[:30, :70], description=f"{header}\r\nmacro 70x30", subfiletype=9, **options)
+    return path
 
 
 @pytest.fixture
@@ -67,29 +78,41 @@ def ome(tmp_path: Path, scan: np.ndarray, quarter: np.ndarray) -> Path:
     return path
 
 
-def tile_span(path: Path, column: int, row: int, page: int = 0) -> tuple[int, int]:
-    """Return offset and byte count of a tile in the file."""
-    with tifffile.TiffFile(path) as tiff:
-        found = tiff.pages[page]
-        index = row * -(-found.imagewidth // found.tilewidth) + column
-        return found.dataoffsets[index], found.databytecounts[index]
+@pytest.fixture
+def break_tile() -> Callable[..., None]:
+    """Return what spoils the second half of the tile at a column and row."""
+
+    def spoil(path: Path, column: int, row: int, page: int = 0) -> None:
+        with tifffile.TiffFile(path) as tiff:
+            index = _tile_index(tiff.pages[page], column, row)
+            offset, count = tiff.pages[page].dataoffsets[index], tiff.pages[page].databytecounts[index]
+        _overwrite(path, offset + count // 2, np.random.default_rng(0).bytes(count - count // 2))
+
+    return spoil
 
 
-def overwrite(path: Path, offset: int, data: bytes) -> None:
+@pytest.fixture
+def erase_tile() -> Callable[..., None]:
+    """Return what makes a tile one that was never written: offset and count zero."""
+
+    def erase(path: Path, column: int, row: int, page: int = 0) -> None:
+        with tifffile.TiffFile(path) as tiff:
+            index = _tile_index(tiff.pages[page], column, row)
+            tags = [tiff.pages[page].tags[name] for name in ("TileOffsets", "TileByteCounts")]
+            places = [(tag.valueoffset, {3: 2, 4: 4, 16: 8}[int(tag.dtype)]) for tag in tags]
+        for offset, width in places:
+            _overwrite(path, offset + index * width, bytes(width))
+
+    return erase
+
+
+def _tile_index(page: Any, column: int, row: int) -> int:
+    """Return a tile's index in the page's tables."""
+    return row * -(-page.imagewidth // page.tilewidth) + column
+
+
+def _overwrite(path: Path, offset: int, data: bytes) -> None:
     """Replace bytes in place."""
     with path.open("r+b") as file:
         file.seek(offset)
         file.write(data)
-
-
-def erase_tile(path: Path, column: int, row: int, page: int = 0) -> None:
-    """Make a tile one that was never written: offset and byte count zero."""
-    with tifffile.TiffFile(path) as tiff:
-        found = tiff.pages[page]
-        index = row * -(-found.imagewidth // found.tilewidth) + column
-        order = tiff.byteorder
-        places = [(found.tags[name].valueoffset, found.tags[name].dtype) for name in ("TileOffsets", "TileByteCounts")]
-    for offset, kind in places:
-        width = {3: 2, 4: 4, 16: 8}[int(kind)]
-        overwrite(path, offset + index * width, bytes(width))
-    assert order == "<"

@@ -134,6 +134,13 @@ def test_ink_over_tissue_is_cut_out_of_it() -> None:
     assert not (found.mask & found.pen).any()
 
 
+def test_tissue_with_a_spot_of_ink_colour_is_not_a_mark() -> None:
+    overview = Overview().flat(MAIN, (215, 150, 175)).flat(np.s_[150:180, 200:230], (205, 60, 85))
+    found = overview.find()
+    assert not found.pen.any()
+    _assert_is(found, _box(MAIN))
+
+
 def test_intense_brown_is_not_black_ink() -> None:
     found = Overview().tissue(MAIN, BROWN, 1.0).find()
     assert not found.pen.any()
@@ -187,6 +194,12 @@ def test_small_holes_are_filled_and_large_ones_stay_open() -> None:
     found = overview.find()
     assert found.mask[86, 116]
     assert not found.mask[190, 230]
+
+
+def test_a_small_corner_of_glass_is_no_hole() -> None:
+    overview = Overview().tissue(np.s_[:, :], BLUE, 0.2)
+    overview.density[-20:, -15:] = 0
+    assert not overview.find().mask[-6:, -5:].any()
 
 
 def test_an_empty_slide_says_why() -> None:

@@ -142,7 +142,7 @@ def test_a_missing_file_and_nothing_left_are_named(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def wild(tmp_path_factory: pytest.TempPathFactory) -> Roi:
-    """A star with a hole, on coordinates that are not whole numbers."""
+    """Return a star with a hole, on coordinates that are not whole numbers."""
     angle = np.linspace(0, 2 * np.pi, 25)[:-1]
     radius = np.where(np.arange(24) % 2, 70.3, 180.7)
     star = np.column_stack([300.1 + 1.4 * radius * np.cos(angle), 190.6 + radius * np.sin(angle)])

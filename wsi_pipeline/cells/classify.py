@@ -38,9 +38,9 @@ def is_tumour(
 ) -> NDArray[np.bool_]:
     """Say which cells (N,) count as tumour, by nuclear form.
 
-    The rule: a nucleus is not tumour when it is too small, too elongated (stroma, vessel), or small, round and dense
-    (lymphocyte). A cell with a complete membrane is tumour whatever its nucleus, unless that is too small: neither stroma
-    nor lymphocytes express HER2 on a complete membrane.
+    The rule: a nucleus is not tumour when it is too small, too elongated (stroma, vessel), or small and dense
+    (lymphocyte). A cell with a complete membrane is tumour whatever its nucleus, unless that is too small: neither
+    stroma nor lymphocytes express HER2 on a complete membrane.
     """
     large_enough = nucleus.area >= options.tumour_min_area_um2
     spindle = nucleus.elongation > options.tumour_max_elongation

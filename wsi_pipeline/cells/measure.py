@@ -86,7 +86,7 @@ def measure_cells(stains: Stains, core: Box, mpp: Mpp, assay: AssayProfile, opti
     return Measurement(cells.chosen(real), nuclei, number[real])
 
 
-def _table(  # noqa: PLR0913 - the measurements of one cell belong together
+def _table(
     rays: Rays,
     nucleus: Nucleus,
     membrane: Membrane,
@@ -117,7 +117,7 @@ def _table(  # noqa: PLR0913 - the measurements of one cell belong together
     return cells, _is_nucleus(inner, hematoxylin, nucleus, membrane, rays, options)
 
 
-def _is_nucleus(  # noqa: PLR0913
+def _is_nucleus(
     inner: Floats,
     hematoxylin: Profiles,
     nucleus: Nucleus,
@@ -142,4 +142,5 @@ def _is_nucleus(  # noqa: PLR0913
 def _no_cells(directions: int) -> Cells:
     """Return an empty table."""
     empty = np.zeros(0, np.float32)
-    return Cells(*[empty] * 9, np.zeros(0, np.uint8), np.zeros(0, np.bool_), np.zeros((0, directions, 2), np.float32))
+    floats = (empty, empty, empty, empty, empty, empty, empty, empty, empty)
+    return Cells(*floats, np.zeros(0, np.uint8), np.zeros(0, np.bool_), np.zeros((0, directions, 2), np.float32))

@@ -41,13 +41,11 @@ class Membrane(NamedTuple):
     found: NDArray[np.bool_]
 
 
-def own_radius(
-    owner: Profiles, number: NDArray[np.float32], radius: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def own_radius(owner: Profiles, number: NDArray[np.float32], radius: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return how far (N, D) um each ray stays nearer to its own nucleus, `number` (N,), than to any other."""
     foreign = owner != number[:, None, None]
     first = np.where(foreign.any(axis=2), foreign.argmax(axis=2), owner.shape[2])
-    return (first * (radius[1] - radius[0])).astype(np.float32)
+    return np.asarray(first * (radius[1] - radius[0]), dtype=np.float32)
 
 
 def measure_nucleus(evidence: Profiles, own_um: NDArray[np.float32], rays: Rays, options: CellOptions) -> Nucleus:
@@ -69,7 +67,7 @@ def _elongation(edge: NDArray[np.float32], angle: NDArray[np.float32]) -> NDArra
     x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
     xx, yy, xy = (x * x).mean(axis=1), (y * y).mean(axis=1), (x * y).mean(axis=1)
     spread = np.hypot(xx - yy, 2 * xy)
-    return np.sqrt((xx + yy + spread) / np.maximum(xx + yy - spread, 1e-6)).astype(np.float32)
+    return np.asarray(np.sqrt((xx + yy + spread) / np.maximum(xx + yy - spread, 1e-6)), dtype=np.float32)
 
 
 def solid_dab(dab: NDArray[np.float32], mpp: Mpp, options: CellOptions) -> NDArray[np.float32]:
@@ -83,7 +81,7 @@ def solid_dab(dab: NDArray[np.float32], mpp: Mpp, options: CellOptions) -> NDArr
     return np.asarray(cv2.dilate(body, disk(options.solid_rim_um, mpp)) / np.float32(GREY_PER_OD), dtype=np.float32)
 
 
-def measure_membrane(  # noqa: PLR0913 - profiles, form, limits and settings of the same cells
+def measure_membrane(
     dab: Profiles,
     solid: Profiles,
     nucleus: Nucleus,

@@ -19,7 +19,8 @@ HEMATOXYLIN_CAP = 0.7
 class Nuclei(NamedTuple):
     """Nucleus centres and the maps they came from, on a grid `step` times coarser than the image.
 
-    `column`, `row`: (N,) int64, grid px. `evidence`, `hematoxylin`, `dab`: (h, w) float32, OD. `owner`: (h, w) float32, 1-based number of the
+    `column`, `row`: (N,) int64, grid px. `evidence`, `hematoxylin`, `dab`: (h, w) float32, OD.
+    `owner`: (h, w) float32, 1-based number of the
     nearest nucleus. `distance`: (h, w) float32, grid px to it. `mpp`: pixel size of the grid, um.
     """
 
@@ -66,7 +67,8 @@ def find_nuclei(stains: Stains, mpp: Mpp, options: CellOptions) -> Nuclei:
     grid_mpp = mpp.scaled(step)
     hematoxylin = shrink(stains.hematoxylin, step)
     dab = shrink(stains.dab, step)
-    evidence = np.clip(hematoxylin, -0.05, HEMATOXYLIN_CAP) - options.dab_penalty * np.maximum(dab, 0)
+    blue = np.clip(hematoxylin, -0.05, HEMATOXYLIN_CAP)
+    evidence = np.asarray(blue - options.dab_penalty * np.maximum(dab, 0), dtype=np.float32)
     box = tuple(2 * round(options.surround_um / side / 2) + 1 for side in grid_mpp)
     height = smooth(evidence, options.nucleus_sigma_um, grid_mpp)
     height -= cv2.blur(cv2.blur(evidence, (box[0] // 2 | 1, box[1] // 2 | 1)), (box[0] // 2 | 1, box[1] // 2 | 1))

@@ -16,7 +16,9 @@ class CellOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     nucleus_grid_um: float = Field(0.5, description="pixel size at which nuclei are sought, um/px (or the slide's own)")
-    nucleus_sigma_um: float = Field(2.0, description="Gaussian sigma that a nucleus is smoothed with before seeking, um")
+    nucleus_sigma_um: float = Field(
+        2.0, description="Gaussian sigma that a nucleus is smoothed with before seeking, um"
+    )
     surround_um: float = Field(14.0, description="side of the box that a nucleus must stand out from, um")
     nucleus_spacing_um: float = Field(4.2, description="two nucleus centres are at least this far apart, um")
     nucleus_contrast: float = Field(0.02, description="least height of nucleus evidence over its surround, OD")
@@ -28,13 +30,18 @@ class CellOptions(BaseModel):
     ray_length_um: float = Field(9.8, description="length of a ray, um: half the largest tumour cell")
     nucleus_radius_um: tuple[float, float] = Field((0.7, 6.0), description="least and largest nuclear radius, um")
     membrane_reach_um: float = Field(6.0, description="farthest membrane from the nuclear edge, um")
-    shared_wall_um: float = Field(0.5, description="how far past the half-way line to a neighbour a membrane may lie, um")
+    shared_wall_um: float = Field(
+        0.5, description="how far past the half-way line to a neighbour a membrane may lie, um"
+    )
     membrane_width_um: float = Field(
-        2.8, description="a membrane peak must fall off within this distance outwards, um (3+ is 2.14 um wide, Scheel 2018)"
+        2.8,
+        description="a membrane peak must fall off within this distance outwards, um (3+ is 2.14 um wide, Scheel 2018)",
     )
     solid_um: float = Field(4.0, description="a stained body that holds a disk this wide is no membrane, um")
     solid_rim_um: float = Field(1.2, description="how far the blurred rim of such a body reaches, um")
-    solid_share: float = Field(0.65, description="a membrane is denser than any such body beside it: body OD < share * its OD")
+    solid_share: float = Field(
+        0.65, description="a membrane is denser than any such body beside it: body OD < share * its OD"
+    )
     hematoxylin_min: float = Field(0.02, description="least mean hematoxylin inside a nucleus, OD")
     surround_share: float = Field(
         0.7, description="an unringed nucleus has at most this share of its hematoxylin around it, where no membrane is"

@@ -15,9 +15,7 @@ UNPAINTED = 255
 """Value of map pixels without a tumour cell."""
 
 
-def paint_classes(
-    measured: Measurement, counted: NDArray[np.bool_], core: Box, map_px: int
-) -> NDArray[np.uint8]:
+def paint_classes(measured: Measurement, counted: NDArray[np.bool_], core: Box, map_px: int) -> NDArray[np.uint8]:
     """Return the class map of `core` (px of the measured image), one pixel per `map_px` px, (h, w) uint8.
 
     `counted` (N,) says which of the measured cells are shown. Values index CELL_CLASSES, or are UNPAINTED. Cells of the

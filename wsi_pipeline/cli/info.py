@@ -58,7 +58,7 @@ def _facts(path: Path, mpp: float | None) -> dict[str, Any]:
         }
 
 
-def _text(value: Any) -> str:  # noqa: ANN401 - any JSON value
+def _text(value: Any) -> str:
     """Return a value as people read it."""
     if value is None:
         return "unknown"

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from wsi_pipeline.cells.classify import CELL_CLASSES
 from wsi_pipeline.flows.region import PART_NAME, RegionOutcome
-from wsi_pipeline.tiling import Grid
 
 Columns = dict[str, NDArray[Any]]
 PLACE = ("x_l0", "y_l0", "width_l0", "height_l0")
@@ -33,7 +32,7 @@ class Gathered:
         return np.bincount(flat, minlength=total).reshape(-1, len(CELL_CLASSES)).astype(np.int64)
 
 
-def gather(outcomes: list[RegionOutcome], parts: Path, pieces: tuple[int, ...], grid: Grid) -> Gathered:
+def gather(outcomes: list[RegionOutcome], parts: Path, pieces: tuple[int, ...]) -> Gathered:
     """Read the parts of all regions, in the order of the regions so that nothing depends on who came first.
 
     `pieces`: numbers of the tissue pieces that count towards the slide score.

@@ -1,4 +1,4 @@
-"""Everything a run leaves behind, written into its folder: tables, GeoJSON, QuPath project, overlay, result.json last."""
+"""What a run leaves behind, written into its folder: tables, GeoJSON, QuPath project, overlay, result.json last."""
 
 from __future__ import annotations
 
@@ -125,9 +125,7 @@ def _result(run: RunContext, sha256: str, outputs: dict[str, Any]) -> Result:
             tumour_rule=_tumour_rule(run),
         ),
         tissue_mm2=round(survey.tissue_mm2, 4),
-        scored_region=RegionRecord(
-            source="roi" if roi else "tissue", roi=roi, pieces=run.request.pieces or None
-        ),
+        scored_region=RegionRecord(source="roi" if roi else "tissue", roi=roi, pieces=run.request.pieces or None),
         pieces=piece_records(survey, run.verdicts),
         evidence="cells" if run.verdicts.slide.tumour_cells else "none",
         assay=run.assay.name,
@@ -143,7 +141,8 @@ def _tumour_rule(run: RunContext) -> str:
     return (
         f"nuclei of at least {options.tumour_min_area_um2:g} um2 that are not longer than "
         f"{options.tumour_max_elongation:g} widths (stroma, vessels) and not both at most "
-        f"{options.lymphocyte_max_area_um2:g} um2 and {options.lymphocyte_min_hematoxylin:g} OD or denser (lymphocytes); "
+        f"{options.lymphocyte_max_area_um2:g} um2 and {options.lymphocyte_min_hematoxylin:g} OD or denser "
+        "(lymphocytes); "
         f"a membrane complete in {100 * assay.complete:g} % of directions makes a cell tumour whatever its form"
     )
 
@@ -153,7 +152,8 @@ def _warnings(run: RunContext) -> tuple[str, ...]:
     survey, found = run.survey, list(run.info.warnings)
     if survey.stain == "ihc" and max(run.grid.mpp) > COARSE_MPP:
         found.append(
-            f"the slide has {max(run.grid.mpp):.3g} um/px; at more than {COARSE_MPP} um/px 0 and 1+ are hard to tell apart"
+            f"the slide has {max(run.grid.mpp):.3g} um/px; at more than {COARSE_MPP} um/px 0 and 1+ are hard to tell "
+            "apart"
         )
     if survey.white.source == "fallback":
         found.append(GLASS_NEEDED)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from wsi_pipeline.export.overlay import OverlayLayers, draw_overlay, write_png
 from wsi_pipeline.export.palette import NO_CLASS
-from wsi_pipeline.results import NOTICE
 
 if TYPE_CHECKING:
     from wsi_pipeline.flows.outputs import RunContext
@@ -23,16 +22,16 @@ CELL_UM = 10.0
 def write_overlay(work: Path, run: RunContext) -> str:
     """Write `overlay.png` and return its name."""
     survey, limit = run.survey, run.request.settings.output.overlay_px
-    height, width = survey.within.shape
-    scale = limit / max(height, width)
-    size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    thumbnail = np.asarray(cv2.resize(survey.rgb, size, interpolation=method), dtype=np.uint8)
+    slide = run.info.size_l0
+    px_per_l0 = min(limit / max(slide), 1.0)
+    size = (max(round(slide.width * px_per_l0), 1), max(round(slide.height * px_per_l0), 1))
+    thumbnail = np.asarray(cv2.resize(survey.thumbnail, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    scale = px_per_l0 * survey.downsample
     layers = OverlayLayers(
-        class_map=_class_map(run, size, scale / survey.downsample),
+        class_map=_class_map(run, size, px_per_l0),
         map_px_per_thumbnail_px=(1.0, 1.0),
-        tissue=_resized(survey.tissue.mask, size),
-        excluded=_resized(survey.tissue.pen | (survey.tissue.mask & ~survey.scored), size),
+        tissue=_resized(survey.tissue.mask, size, scale),
+        excluded=_resized(survey.tissue.pen | (survey.tissue.mask & ~survey.scored), size, scale),
         pieces=[
             (piece.number, piece.centroid_mask[0] * scale, piece.centroid_mask[1] * scale)
             for piece in survey.tissue.pieces
@@ -52,9 +51,11 @@ def _title(run: RunContext) -> str:
     return f"HER2 {score.score} ({score.category}{border}){strength}, {score.tumour_cells} tumour cells"
 
 
-def _resized(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return `mask` at another size (width, height), each px from the nearest."""
-    return np.asarray(cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0)
+def _resized(mask: NDArray[np.bool_], size: tuple[int, int], scale: float) -> NDArray[np.bool_]:
+    """Return overview `mask` in thumbnail px (width, height); a last incomplete overview px is cut off."""
+    columns = np.minimum(((np.arange(size[0]) + 0.5) / scale).astype(int), mask.shape[1] - 1)
+    rows = np.minimum(((np.arange(size[1]) + 0.5) / scale).astype(int), mask.shape[0] - 1)
+    return mask[np.ix_(rows, columns)]
 
 
 def _class_map(run: RunContext, size: tuple[int, int], px_per_l0: float) -> NDArray[np.uint8]:
@@ -67,5 +68,6 @@ def _class_map(run: RunContext, size: tuple[int, int], px_per_l0: float) -> NDAr
         row = np.minimum((cells["y_l0"][shown] * px_per_l0).astype(int), size[1] - 1)
         np.maximum.at(strength, (row, column), cells["class_index"][shown] + 1)
         wide = max(1, round(CELL_UM / max(run.info.mpp) * px_per_l0))
-        strength = np.asarray(cv2.dilate(strength, np.ones((wide, wide), np.uint8)), dtype=np.uint8)
+        disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (wide, wide))
+        strength = np.asarray(cv2.dilate(strength, disk), dtype=np.uint8)
     return np.where(strength > 0, strength - 1, NO_CLASS).astype(np.uint8)

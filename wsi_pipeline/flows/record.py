@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from wsi_pipeline.flows.gather import Gathered
 from wsi_pipeline.flows.survey import Survey
-from wsi_pipeline.geometry import Box
 from wsi_pipeline.results import PieceRecord, ScoreRecord, ShareRecord
 from wsi_pipeline.scoring.rule import RuleOptions
 from wsi_pipeline.scoring.slide_score import SlideScore, score_tiles
@@ -81,7 +80,7 @@ def piece_records(survey: Survey, verdicts: Verdicts) -> tuple[PieceRecord, ...]
         PieceRecord(
             number=piece.number,
             tissue_mm2=round(piece.area_mm2, 4),
-            box_l0=tuple(Box(*piece.bbox_mask).scaled(survey.downsample)),
+            box_l0=survey.shown(piece.bbox_mask),
             scored=piece.number in survey.pieces,
             **score_record(verdicts.pieces[piece.number]).model_dump(),
         )

@@ -10,7 +10,6 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -60,7 +59,8 @@ class RegionTask:
     piece: NDArray[np.int32]
 
 
-class RegionOutcome(NamedTuple):
+@dataclass(frozen=True)
+class RegionOutcome:
     """What comes back: a row per tile, the number of cells in the part file, and how long each stage took.
 
     `tiles`: column name -> (T,) array. `unreadable_px`, `scored_px`: analysis px. `seconds`: stage -> s.

@@ -9,7 +9,7 @@ from wsi_pipeline.config import load_assay
 from wsi_pipeline.engine.executors import make_executor
 from wsi_pipeline.errors import CorruptSlideError
 from wsi_pipeline.export.atomic import RunFolder, require_space
-from wsi_pipeline.flows.gather import Gathered, gather
+from wsi_pipeline.flows.gather import gather
 from wsi_pipeline.flows.maps import create_maps, estimate_bytes, finish_maps
 from wsi_pipeline.flows.outputs import RunContext, write_outputs
 from wsi_pipeline.flows.record import score_all
@@ -46,7 +46,7 @@ def score_slide(request: ScoreRequest) -> tuple[Result, Path]:
         plan = RegionPlan(spec, grid, survey.white.rgb, assay, request.settings.cells, maps, folder.work / PARTS)
         outcomes, spread = _measure(plan, survey, request, watch)
         with watch.stage("aggregate"):
-            gathered = gather(outcomes, plan.parts, survey.pieces, grid)
+            gathered = gather(outcomes, plan.parts, survey.pieces)
             verdicts = score_all(gathered, survey, request.settings.rule)
         with watch.stage("maps"):
             finish_maps(maps, grid, gathered)

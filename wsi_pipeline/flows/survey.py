@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError, UsageError
 from wsi_pipeline.flows.request import ScoreRequest
-from wsi_pipeline.geometry import Box, ceil_div
+from wsi_pipeline.geometry import Box, Size, ceil_div
 from wsi_pipeline.slide import Slide
 from wsi_pipeline.stain.detect import StainGuess, detect_stain
 from wsi_pipeline.stain.white import WhitePoint, estimate_white
@@ -36,11 +37,13 @@ Mask = NDArray[np.bool_]
 class Survey:
     """What is known before cells are measured; masks in overview px, one per `downsample` level-0 px."""
 
+    size_l0: Size
     downsample: int
-    rgb: NDArray[np.uint8]
+    thumbnail: NDArray[np.uint8]
+    """(h, w, 3) uint8 for the overlay picture, at most twice its size; its own resolution."""
     white: WhitePoint
     guess: StainGuess
-    stain: str
+    stain: Literal["ihc", "he", "unknown"]
     tissue: Tissue
     roi: Roi | None
     within: Mask
@@ -51,6 +54,10 @@ class Survey:
     """Numbers of the pieces that count."""
     tissue_mm2: float
     """Area of `scored`."""
+
+    def shown(self, box_mask: Box) -> Box:
+        """Return a box of overview px in level-0 px, cut at the slide's edge."""
+        return box_mask.scaled(self.downsample).intersection(Box(0, 0, *self.size_l0))
 
     def at_map(self, grid: Grid, region: Region) -> tuple[Mask, NDArray[np.int32]]:
         """Return where cells of the region count, and the number of the piece there, one value per map px."""
@@ -95,7 +102,28 @@ def survey_slide(slide: Slide, grid: Grid, request: ScoreRequest) -> Survey:
     guess = detect_stain(_patches(slide, grid, within, step), white.rgb)
     stain = guess.stain if request.stain == "auto" else request.stain
     area = float(scored.sum()) * mpp.x * mpp.y / 1e6
-    return Survey(step, view.rgb, white, guess, stain, tissue, roi, within, scored, pieces, area)
+    return Survey(
+        grid.size_l0,
+        step,
+        _thumbnail(slide, settings.output.overlay_px),
+        white,
+        guess,
+        stain,
+        tissue,
+        roi,
+        within,
+        scored,
+        pieces,
+        area,
+    )
+
+
+def _thumbnail(slide: Slide, longest_px: int) -> NDArray[np.uint8]:
+    """Return the slide at the coarsest power of two at which its longest side has at least `longest_px` px."""
+    step = (
+        1 << max(int(np.log2(max(slide.info.size_l0) / longest_px)), 0) if max(slide.info.size_l0) > longest_px else 1
+    )
+    return slide.overview(step).rgb
 
 
 def _chosen_pieces(tissue: Tissue, request: ScoreRequest) -> tuple[int, ...]:

@@ -26,8 +26,9 @@ CELL_UNITS = {
 
 TILE_UNITS = {
     "x_l0": "px, level 0 of the shown slide", "y_l0": "px, level 0 of the shown slide",
-    "width_l0": "px, level 0", "height_l0": "px, level 0", "tissue_share": "share of the tile, 0-1", "dab_od": "OD of DAB",
-    "positive_percent": "percent of tumour cells", "sharpness": "variance of the Laplacian, grey levels^2",
+    "width_l0": "px, level 0", "height_l0": "px, level 0", "tissue_share": "share of the tile, 0-1",
+    "dab_od": "OD of DAB", "positive_percent": "percent of tumour cells",
+    "sharpness": "variance of the Laplacian, grey levels^2",
 }  # fmt: skip
 
 
@@ -84,7 +85,9 @@ def tile_classes(tiles: Columns) -> list[str]:
         return []
     counts: NDArray[np.int64] = np.stack([tiles[f"class_{name}"] for name in CELL_CLASSES], axis=1)
     most = len(CELL_CLASSES) - 1 - counts[:, ::-1].argmax(axis=1)
-    return [CELL_CLASSES[index] if filled else "free" for index, filled in zip(most, counts.any(axis=1), strict=True)]
+    return [
+        CELL_CLASSES[index] if filled else "free" for index, filled in zip(most, counts.sum(axis=1) > 0, strict=True)
+    ]
 
 
 def _tile_measurements(tiles: Columns) -> dict[str, NDArray[Any]]:
@@ -92,7 +95,11 @@ def _tile_measurements(tiles: Columns) -> dict[str, NDArray[Any]]:
     if not tiles:
         return {}
     total = np.maximum(tiles["tumour_cells"], 1)
-    named = {"Tumour cells": tiles["tumour_cells"], "Positive %": tiles["positive_percent"], "DAB OD mean": tiles["dab_od"]}
+    named = {
+        "Tumour cells": tiles["tumour_cells"],
+        "Positive %": tiles["positive_percent"],
+        "DAB OD mean": tiles["dab_od"],
+    }
     titles = {"0": "0 %", "1": "1+ %", "2i": "2+ incomplete %", "2": "2+ %", "3": "3+ %"}
     for name in CELL_CLASSES:
         named[titles[name]] = np.where(tiles["tumour_cells"] > 0, 100.0 * tiles[f"class_{name}"] / total, np.nan)

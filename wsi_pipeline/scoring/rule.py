@@ -60,7 +60,7 @@ class Shares(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Score, its category, and the shares that the next lower and next higher cut-off look at."""
+    """Score, its category, and the condition that held."""
 
     score: Score
     category: Category
@@ -70,19 +70,19 @@ class Verdict(NamedTuple):
 def apply_rule(shares: Shares, options: RuleOptions) -> Verdict:
     """Apply the first condition that holds, from 3+ down to null."""
     cut = CUT_OFF_PERCENT
-    if shares.strong > cut:
-        return Verdict("3+", "positive", "complete intense staining in more than 10 %")
-    if shares.complete > cut:
-        return Verdict("2+", "equivocal", "complete weak to moderate staining in more than 10 %")
-    if shares.strong > options.strong_noise_percent:
-        return Verdict("2+", "equivocal", "complete intense staining in at most 10 %")
-    if shares.incomplete > cut:
-        return Verdict("2+", "equivocal", "incomplete moderate staining in more than 10 %")
-    if shares.stained > cut:
-        return Verdict("1+", "low", "incomplete faint staining in more than 10 %")
-    if shares.stained > options.staining_noise_percent:
-        return Verdict("0", "ultralow", "staining in at most 10 %")
-    return Verdict("0", "null", "no staining above the noise floor")
+    conditions = (
+        (shares.strong > cut, Verdict("3+", "positive", "complete intense staining in more than 10 %")),
+        (shares.complete > cut, Verdict("2+", "equivocal", "complete weak to moderate staining in more than 10 %")),
+        (
+            shares.strong > options.strong_noise_percent,
+            Verdict("2+", "equivocal", "complete intense staining in at most 10 %"),
+        ),
+        (shares.incomplete > cut, Verdict("2+", "equivocal", "incomplete moderate staining in more than 10 %")),
+        (shares.stained > cut, Verdict("1+", "low", "incomplete faint staining in more than 10 %")),
+        (shares.stained > options.staining_noise_percent, Verdict("0", "ultralow", "staining in at most 10 %")),
+    )
+    nothing = Verdict("0", "null", "no staining above the noise floor")
+    return next((verdict for holds, verdict in conditions if holds), nothing)
 
 
 def deciding_quantity(shares: Shares, score: Score) -> str:

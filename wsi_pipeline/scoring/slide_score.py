@@ -7,7 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_pipeline.scoring.rule import CUT_OFF_PERCENT, Category, RuleOptions, Score, Shares, apply_rule, deciding_quantity
+from wsi_pipeline.scoring.rule import (
+    CUT_OFF_PERCENT,
+    Category,
+    RuleOptions,
+    Score,
+    Shares,
+    apply_rule,
+    deciding_quantity,
+)
 
 BOOTSTRAP_SEED = 20181
 """Fixed, so that the same cells always give the same interval."""

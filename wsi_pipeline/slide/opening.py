@@ -15,7 +15,7 @@ from wsi_pipeline.slide.model import Reader, SlideInfo
 from wsi_pipeline.slide.mpp import resolve_mpp
 from wsi_pipeline.slide.openslide_reader import OpenSlideReader
 from wsi_pipeline.slide.slide import Slide
-from wsi_pipeline.slide.tiff_header import BROKEN_REMEDY
+from wsi_pipeline.slide.tiff_header import BROKEN_REMEDY, open_tiff
 from wsi_pipeline.slide.tiffslide_reader import TiffSlideReader
 
 READERS = ("auto", "openslide", "tiffslide", "image")
@@ -24,7 +24,6 @@ TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """Classic TIFF and BigTIFF, either byte order."""
 
 FOREIGN_MAGICS = {
-    b"ZISRAWFILE": "Zeiss CZI",
     b"GIF8": "GIF",
     b"BM": "BMP",
     b"RIFF": "WebP",
@@ -126,23 +125,32 @@ def _open_reader(path: Path, reader: str, head: bytes) -> Reader:
     is_image = head.startswith((PNG_MAGIC, JPEG_MAGIC)) and path.suffix.lower() != ".mrxs"
     if is_image and reader in {"auto", "image"}:
         return ImageReader(path)
-    if reader in {"auto", "openslide"} and _is_known_to_openslide(path):
+    vendor = _openslide_vendor(path) if reader in {"auto", "openslide"} else None
+    if vendor and not (reader == "auto" and vendor == "generic-tiff" and _is_ome(path)):
         try:
             return OpenSlideReader(path)
         except openslide.OpenSlideError as error:
             if not (is_tiff and reader == "auto"):
                 raise _refusal(path, error) from error
-    if is_tiff and reader in {"auto", "tiffslide"}:
-        return TiffSlideReader(path)
+    if is_tiff:
+        tiff_reader = TiffSlideReader(path)  # a damaged file says so, whichever reader was wanted
+        if reader in {"auto", "tiffslide"}:
+            return tiff_reader
     raise _rejection(path, reader, head, readable=is_tiff or is_image)
 
 
-def _is_known_to_openslide(path: Path) -> bool:
-    """Return whether OpenSlide recognises the format, whatever it then makes of the file."""
+def _openslide_vendor(path: Path) -> str | None:
+    """Return the format that OpenSlide recognises, whatever it then makes of the file, or None."""
     try:
-        return openslide.OpenSlide.detect_format(path) is not None
+        return openslide.OpenSlide.detect_format(path)
     except openslide.OpenSlideError:
-        return False
+        return None
+
+
+def _is_ome(path: Path) -> bool:
+    """Return whether a TIFF is an OME-TIFF: OpenSlide would miss its pyramid, which is in SubIFDs."""
+    with open_tiff(path) as tiff:
+        return bool(tiff.is_ome)
 
 
 def _refusal(path: Path, error: openslide.OpenSlideError) -> CorruptSlideError | UnsupportedSlideError:

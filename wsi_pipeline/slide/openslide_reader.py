@@ -109,8 +109,9 @@ class OpenSlideReader(Reader):
                 check_brightfield(self._path, page)
             if not matching or vendor not in PLAIN_VENDORS:
                 return stated
-            check_complete(self._path, matching[0])
-            self._tiles = _tiles_of(self._path, pages_of_sizes(tiff, sizes))
+            pages = pages_of_sizes(tiff, sizes)
+            check_complete(self._path, tiff, pages or matching)
+            self._tiles = _tiles_of(self._path, pages)
             if vendor == "generic-tiff":  # what OpenSlide states there are the resolution tags
                 stated = []
             return [*ome_candidates(tiff), *stated, *tag_candidates(matching[0])]

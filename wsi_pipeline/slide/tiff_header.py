@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import struct
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tifffile import PHOTOMETRIC, PLANARCONFIG, RESUNIT, TiffFile
+from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG, RESUNIT, TiffFile
 
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError
 from wsi_pipeline.geometry import Size
 from wsi_pipeline.slide.model import MppCandidate
+
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # damage is told by our errors, once
 
 TIFF_ERRORS = (ValueError, RuntimeError, OSError, LookupError, TypeError, ArithmeticError, struct.error)
 """What tifffile and imagecodecs raise on damaged files: TiffFileError is a ValueError, codec errors RuntimeErrors."""
@@ -50,8 +53,8 @@ def open_tiff(path: Path) -> TiffFile:
 
 
 def pages_of_sizes(tiff: TiffFile, sizes: Sequence[Size]) -> list[Any]:
-    """Return the first page of each size (level px); empty unless every size has one of its own."""
-    pages = [page.aspage() for page in tiff.pages]
+    """Return the first page of each size (level px), tiled ones before thumbnails; empty unless every size has one."""
+    pages = sorted((page.aspage() for page in tiff.pages), key=lambda page: not page.is_tiled)
     found = [next((page for page in pages if (page.imagewidth, page.imagelength) == size), None) for size in sizes]
     return found if all(page is not None for page in found) else []
 
@@ -69,10 +72,24 @@ def check_brightfield(path: Path, page: Any, axes: str = "YXS") -> None:
         raise UnsupportedSlideError(path, f"is not one interleaved RGB plane (axes {axes})", "export one RGB plane")
 
 
-def check_complete(path: Path, page: Any) -> None:
-    """Raise CorruptSlideError when tiles of the page lie beyond the end of the file."""
+def check_colours(path: Path, page: Any) -> None:
+    """Raise UnsupportedSlideError for YCbCr that no decoder here turns into RGB: outside JPEG only OpenSlide does."""
+    is_jpeg = page.compression in {COMPRESSION.JPEG, COMPRESSION.OJPEG}
+    if page.compression == COMPRESSION.APERIO_JP2000_YCBC or (page.photometric == PHOTOMETRIC.YCBCR and not is_jpeg):
+        raise UnsupportedSlideError(
+            path, f"holds YCbCr colours in {page.compression.name}", "convert it to RGB or JPEG"
+        )
+
+
+def check_complete(path: Path, tiff: TiffFile, pages: Sequence[Any]) -> None:
+    """Raise CorruptSlideError when tiles of the pages, or the file's next directory, lie beyond its end."""
     length = path.stat().st_size
-    spans = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    known = len(tiff.pages)
+    tiff.filehandle.seek(tiff.pages.next_page_offset or 0)
+    pointer = tiff.filehandle.read(tiff.tiff.offsetsize)
+    if len(pointer) < tiff.tiff.offsetsize or struct.unpack(tiff.tiff.offsetformat, pointer)[0] >= length:
+        raise CorruptSlideError(path, f"is truncated: image {known + 1} begins beyond its end", BROKEN_REMEDY)
+    spans = [span for page in pages for span in zip(page.dataoffsets, page.databytecounts, strict=False)]
     beyond = sum(offset + count > length for offset, count in spans)
     if beyond:
         problem = f"is truncated: {beyond} of {len(spans)} tiles lie beyond its end at {length} bytes"

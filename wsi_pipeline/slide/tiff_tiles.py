@@ -142,7 +142,7 @@ class _PageTiles:
         if len(data) < self.counts[index]:
             raise CorruptSlideError(self._path, f"ends within the tile at {x}, {y}", BROKEN_REMEDY)
         # The decoder fills up streams that end early without a word; OpenSlide calls them broken, and so do we.
-        if self._is_jpeg and not 0 <= len(data) - data.find(JPEG_END) <= JPEG_END_WITHIN:
+        if self._is_jpeg and len(data) - data.find(JPEG_END) > JPEG_END_WITHIN:
             raise CorruptSlideError(self._path, f"has a JPEG tile that ends early at {x}, {y}", BROKEN_REMEDY)
         try:
             pixels = self._decode(data, index, **self._options)[0]

@@ -15,6 +15,7 @@ from wsi_pipeline.slide.tiff_header import (
     BROKEN_REMEDY,
     TIFF_ERRORS,
     check_brightfield,
+    check_colours,
     check_complete,
     ome_candidates,
     open_tiff,
@@ -33,7 +34,8 @@ class TiffSlideReader(Reader):
 
     def __init__(self, path: Path) -> None:
         """Open the file; raises CorruptSlideError, UnsupportedSlideError for anything but 8-bit RGB."""
-        open_tiff(path).close()  # its errors are the clearer ones
+        with open_tiff(path) as tiff:  # tiffslide's own errors are less clear
+            check_brightfield(path, tiff.pages.first)
         try:
             slide = TiffSlide(path)
         except TIFF_ERRORS as error:
@@ -43,15 +45,18 @@ class TiffSlideReader(Reader):
                 properties, downsamples = slide.properties, slide.level_downsamples
                 series = slide.ts_tifffile.series[properties["tiffslide.series-index"]]
                 pages = [level.keyframe for level in series.levels]
+            except NotImplementedError as error:
+                raise UnsupportedSlideError(path, f"is not one RGB plane: {error}", "export one RGB plane") from error
             except TIFF_ERRORS as error:
                 raise CorruptSlideError(path, f"has unreadable metadata: {error}", BROKEN_REMEDY) from error
             check_brightfield(path, pages[0], properties["tiffslide.series-axes"])
+            check_colours(path, pages[0])
             sizes = [Size(*size) for size in slide.level_dimensions]
             if sizes != [Size(page.imagewidth, page.imagelength) for page in pages]:
                 raise UnsupportedSlideError(
                     path, "is composed of several scanned areas", "only OpenSlide reads such files"
                 )
-            check_complete(path, pages[0])
+            check_complete(path, slide.ts_tifffile, pages)
             candidates = _candidates(slide, pages[0])
             self._tiles = TiffTiles(path, pages)
         power = to_float(properties.get("tiffslide.objective-power"))

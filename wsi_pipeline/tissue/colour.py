@@ -25,16 +25,19 @@ class Colour(NamedTuple):
     """HSD hue, degrees 0-360: hematoxylin 66, eosin 122, DAB 204."""
 
 
+_MEAN_AND_CHROMA = np.array(
+    [[1 / 3, 1 / 3, 1 / 3], [np.sqrt(2) / 3, -np.sqrt(2) / 6, -np.sqrt(2) / 6], [0, 1 / np.sqrt(6), -1 / np.sqrt(6)]],
+    dtype=np.float32,
+)
+"""Takes OD (R, G, B) to its mean and its two chroma axes, whose length is the deviation and whose angle is the hue."""
+
+
 def colour_of(density: npt.NDArray[np.float32]) -> Colour:
     """Return the colour of OD `density` (H, W, 3) float32."""
-    red, green, blue = cv2.split(density)
-    mean = np.asarray((red + green + blue) / 3, dtype=np.float32)
-    spread = cv2.sqrt(((red - mean) ** 2 + (green - mean) ** 2 + (blue - mean) ** 2) / 3)
-    hue = cv2.phase(red - mean, (green - blue) / np.float32(np.sqrt(3.0)), angleInDegrees=True)
-    chroma = np.asarray(spread, dtype=np.float32)
-    return Colour(
-        mean, chroma, np.divide(chroma, np.maximum(mean, FAINT), dtype=np.float32), np.asarray(hue, dtype=np.float32)
-    )
+    mean, across, along = cv2.split(cv2.transform(density, _MEAN_AND_CHROMA))
+    chroma, hue = cv2.cartToPolar(across, along, angleInDegrees=True)
+    relative = cv2.divide(chroma, np.maximum(mean, np.float32(FAINT)))
+    return Colour(*(np.asarray(part, dtype=np.float32) for part in (mean, chroma, relative, hue)))
 
 
 def blur(image: npt.NDArray[np.float32], sigma_px: float) -> npt.NDArray[np.float32]:

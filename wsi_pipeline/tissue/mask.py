@@ -51,7 +51,7 @@ class TissueOptions(BaseModel):
     )
     window_um: float = Field(default=27.0, description="um, Gaussian sigma of the window for texture and colour")
     rim_density: float = Field(default=0.010, description="OD; tissue ends where no pixel nearby is darker")
-    rim_um: float = Field(default=30.0, description="um from such a pixel that still count")
+    rim_um: float = Field(default=10.0, description="um from such a pixel that still count")
     close_um: float = Field(default=50.0, description="um, radius: narrower clefts are closed")
     open_um: float = Field(default=30.0, description="um, radius: thinner threads are removed")
     fill_mm2: float = Field(default=0.03, description="mm2; smaller holes are filled (vessels, fat, single glands)")
@@ -148,10 +148,11 @@ def _tidied(stained: Mask, um_per_px: float, options: TissueOptions) -> Mask:
     """Return `stained` (H, W) with clefts closed, threads removed and small holes filled."""
     mask = cv2.morphologyEx(stained.astype(np.uint8), cv2.MORPH_OPEN, disc(options.open_um / um_per_px))
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, disc(options.close_um / um_per_px))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(1 - mask, connectivity=4)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(1 - mask, connectivity=4)
     holes = stats[:, cv2.CC_STAT_AREA] <= options.fill_mm2 * 1e6 / um_per_px**2
     holes[0] = False
-    return np.asarray((mask > 0) | holes[labels]) if count > 1 else mask > 0
+    holes[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = False  # open to the outside
+    return np.asarray((mask > 0) | holes[labels])
 
 
 def _enlarged(part: Mask, shape: tuple[int, ...]) -> Mask:

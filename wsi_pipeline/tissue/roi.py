@@ -73,8 +73,9 @@ class Roi:
         width = int(np.ceil(box_l0.width / downsample))
         row, x_cross = _crossings(self.edges_l0, box_l0.y, downsample, height)
         column = np.clip(np.ceil((x_cross - box_l0.x) / downsample - 0.5), 0, width).astype(np.int64)
-        flips = np.bincount(row * (width + 1) + column, minlength=height * (width + 1)) & 1
-        filled = np.bitwise_xor.accumulate(flips.reshape(height, width + 1).astype(np.uint8), axis=1)
+        flips = np.zeros((height, width + 1), dtype=np.uint8)
+        np.bitwise_xor.at(flips, (row, column), 1)
+        filled = np.bitwise_xor.accumulate(flips, axis=1)
         return np.asarray(filled[:, :width], dtype=bool)
 
 

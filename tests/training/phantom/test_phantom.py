@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from wsi_pipeline.geometry import Box
-from wsi_pipeline.training.phantom import CLASSES, Island, Phantom, PhantomOptions, make_phantom
+from wsi_pipeline.training.phantom import CLASSES, Island, Phantom, PhantomOptions, make_phantom, random_options
 from wsi_pipeline.training.phantom.fields import Waves
 from wsi_pipeline.training.phantom.nuclei import KINDS
 from wsi_pipeline.training.phantom.optics import Optics
@@ -26,10 +26,10 @@ def unmixed(image: np.ndarray, white: tuple[float, float, float]) -> np.ndarray:
     return density @ np.linalg.pinv(REFERENCE)
 
 
-def ray_peaks(dab: np.ndarray, phantom: Phantom) -> np.ndarray:
-    """Return the strongest DAB on each of 32 rays of 2-6.5 um from every tumour cell, (n, 32)."""
+def ray_peaks(dab: np.ndarray, phantom: Phantom, reach_um: float = 6.0) -> np.ndarray:
+    """Return the strongest DAB on each of 32 rays, from 2 um to `reach_um`, of every tumour cell, (n, 32)."""
     angle = np.arange(32) * np.pi / 16
-    reach = np.arange(2.0, 6.6, 0.2)
+    reach = np.arange(2.0, reach_um, 0.2)
     x = phantom.cells.xy_um[:, 0, None, None] + reach * np.cos(angle)[:, None]
     y = phantom.cells.xy_um[:, 1, None, None] + reach * np.sin(angle)[:, None]
     column = np.clip((x / phantom.options.mpp_x).astype(int), 0, dab.shape[1] - 1)
@@ -123,7 +123,7 @@ def test_membranes_show_the_class_that_the_truth_names(small_phantom: Phantom, w
     assert median["1"] < 0.25
     assert 0.35 < median["2"] < 0.65
     assert 0.85 < median["3"] < 1.5
-    stained = (peaks > 0.6).mean(axis=1)
+    stained = (ray_peaks(dab, small_phantom, 8.6) > 0.6).mean(axis=1)
     assert np.quantile(stained[classes == CLASSES.index("3")], 0.1) > 0.9
 
 
@@ -188,3 +188,14 @@ def test_waves_agree_on_points_and_grids() -> None:
     grid = waves.grid(x, y)
     points = waves.at(np.repeat(x[None], 17, axis=0).ravel(), np.repeat(y, 31)).reshape(17, 31)
     np.testing.assert_allclose(grid, points, atol=1e-5)
+
+
+@pytest.mark.parametrize(("seed", "target"), [(21, "1+"), (22, "3+"), (23, "9% 3+")])
+def test_random_phantoms_keep_every_cell_on_the_slide(seed: int, target: str) -> None:
+    phantom = make_phantom(random_options(seed, target))
+    xy, options = phantom.cells.xy_um, phantom.options
+    assert len(xy) > 200
+    assert xy.min() > 5
+    assert xy[:, 0].max() < options.width_um - 5
+    assert xy[:, 1].max() < options.height_um - 5
+    assert options.optics.white == ((244.0, 243.0, 240.0) if seed % 2 == 0 else (232.0, 236.0, 229.0))

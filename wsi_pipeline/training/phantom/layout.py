@@ -93,7 +93,8 @@ def make_layout(options: PhantomOptions) -> Layout:
     tissue = np.zeros(shape, dtype=bool)
     for piece in pieces:
         tissue |= _blob(rng, (x - piece.x_um, y - piece.y_um), (piece.a_um, piece.b_um), options.tissue.rotation_deg)
-    edge = distance_um(tissue, step) + np.float32(3.0) * value_noise(rng, shape, step, 16.0)
+    edge = distance_um(tissue, step) + np.float32(1.2) * value_noise(rng, shape, step, 12.0)
+    edge += np.float32(4.0) * value_noise(rng, shape, step, 55.0)
     places = _Places(options, edge, pieces, (x, y), rng)
     fat, lymph = places.blobs(options.tissue.fat, 66.0), places.blobs(options.tissue.lymphocytes, 36.0)
     lumen, necrosis = places.blobs(options.tissue.vessels, 15.0), places.blobs(options.tissue.necrosis, 27.0)
@@ -125,9 +126,19 @@ def _pieces(options: PhantomOptions) -> list[Piece]:
         x = cell_w * ((index if wide else 0) + 0.5)
         y = cell_h * ((0 if wide else index) + 0.5)
         radius = 0.40 * min(cell_w, cell_h)
-        a, b = (radius, radius) if control else (0.445 * cell_w, 0.435 * cell_h)
+        a, b = (radius, radius) if control else _fitted(cell_w, cell_h, options.tissue.rotation_deg)
         pieces.append(Piece("control" if control else "tumour", x, y, a, b))
     return pieces
+
+
+def _fitted(width_um: float, height_um: float, rotation_deg: float) -> tuple[float, float]:
+    """Return the semi-axes of an ellipse that stays inside width x height when it is turned."""
+    a, b = 0.445 * width_um, 0.435 * height_um
+    c, s = np.cos(np.deg2rad(rotation_deg)), np.sin(np.deg2rad(rotation_deg))
+    shrink = min(
+        1.0, 0.445 * width_um / float(np.hypot(a * c, b * s)), 0.435 * height_um / float(np.hypot(a * s, b * c))
+    )
+    return a * shrink, b * shrink
 
 
 def _blob(
@@ -138,9 +149,9 @@ def _blob(
     u = (offset[0] * np.float32(c) + offset[1] * np.float32(s)) / np.float32(axes[0])
     v = (offset[1] * np.float32(c) - offset[0] * np.float32(s)) / np.float32(axes[1])
     angle = np.arctan2(v, u)
-    outline = np.full_like(angle, 0.95)
+    outline = np.full_like(angle, 0.93)
     for k in range(2, 8):
-        outline += np.float32(rng.normal(0, 0.09 / k)) * np.cos(k * angle + np.float32(rng.uniform(0, 2 * np.pi)))
+        outline += np.float32(rng.normal(0, 0.15 / k)) * np.cos(k * angle + np.float32(rng.uniform(0, 2 * np.pi)))
     return np.asarray(np.hypot(u, v) < outline)
 
 

@@ -133,7 +133,8 @@ def _thinned(points: Points, apart_um: float, taken: Points, taken_um: float) ->
     keep = np.ones(len(points), dtype=bool)
     if len(points) > 1:
         pairs = cKDTree(points).query_pairs(apart_um, output_type="ndarray")
-        keep[pairs.max(axis=1)] = False
+        for first, second in pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]:
+            keep[second] &= not keep[first]
     if len(taken) and len(points):
         keep &= cKDTree(taken).query(points)[0] > taken_um
     return keep
@@ -155,14 +156,14 @@ def _endothelium(layout: Layout, rng: np.random.Generator) -> Nuclei:
 
 def _lymphocytes(layout: Layout, rng: np.random.Generator, taken: Nuclei) -> Nuclei:
     """Small round dark nuclei, dense in clusters and a few in stroma."""
-    points = _candidates(layout, rng, 6.3)
+    points = _candidates(layout, rng, 4.6)
     x, y = points[:, 0], points[:, 1]
     cluster = layout.sample(layout.lymph, x, y) + rng.normal(0, 6, len(points)) > 0
     free = (layout.sample(layout.nest, x, y) < -4.5) & (layout.sample(layout.tissue, x, y) > 5)
     free &= (layout.sample(layout.lumen, x, y) < -6.5) & (layout.sample(layout.fat, x, y) < -5)
     free &= layout.sample(layout.necrosis, x, y) < -4
-    points = points[free & ((cluster & (rng.random(len(points)) < 0.9)) | (rng.random(len(points)) < 0.012))]
-    points = points[_thinned(points, 5.4, taken.xy, 8.0)]
+    points = points[free & ((cluster & (rng.random(len(points)) < 0.95)) | (rng.random(len(points)) < 0.006))]
+    points = points[_thinned(points, 5.5, taken.xy, 8.0)]
     n = len(points)
     b = rng.uniform(2.3, 2.65, n)
     return _nuclei(
@@ -178,7 +179,7 @@ def _fibroblasts(options: PhantomOptions, layout: Layout, flow: Waves, taken: Nu
     """Spindle nuclei along the fibres, aspect above 2.5."""
     rng = rng_for(options.seed, "fibroblasts")
     points = _candidates(layout, rng, 11.0)
-    points = points[rng.random(len(points)) < 0.5]
+    points = points[rng.random(len(points)) < 0.42]
     angle = fibre_angle(options, layout, flow, points) + rng.normal(0, 0.12, len(points))
     n = len(points)
     a = rng.uniform(4.5, 7.5, n)
