@@ -80,13 +80,14 @@ def ome(tmp_path: Path, scan: np.ndarray, quarter: np.ndarray) -> Path:
 
 @pytest.fixture
 def break_tile() -> Callable[..., None]:
-    """Return what spoils the second half of the tile at a column and row."""
+    """Return what spoils the second half of the tile at a column and row, with noise or with the bytes `fill`."""
 
-    def spoil(path: Path, column: int, row: int, page: int = 0) -> None:
+    def spoil(path: Path, column: int, row: int, page: int = 0, fill: bytes = b"") -> None:
         with tifffile.TiffFile(path) as tiff:
             index = _tile_index(tiff.pages[page], column, row)
             offset, count = tiff.pages[page].dataoffsets[index], tiff.pages[page].databytecounts[index]
-        _overwrite(path, offset + count // 2, np.random.default_rng(0).bytes(count - count // 2))
+        rest = count - count // 2
+        _overwrite(path, offset + count // 2, fill * rest or np.random.default_rng(0).bytes(rest))
 
     return spoil
 

@@ -60,7 +60,7 @@ def test_truncated_slides_are_corrupt(svs: Path, share: float, reader: str) -> N
     fails(svs, CorruptSlideError, "(?i)truncated|TIFF|cannot be opened|not an image", reader=reader)
 
 
-@pytest.mark.parametrize("share", [0.02, 0.5, 0.95])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.8])
 def test_truncated_ome_tiffs_are_corrupt(ome: Path, share: float) -> None:
     ome.write_bytes(ome.read_bytes()[: int(ome.stat().st_size * share)])
     fails(ome, CorruptSlideError, "truncated|TIFF|unreadable metadata")

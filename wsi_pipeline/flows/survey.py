@@ -13,7 +13,7 @@ from wsi_pipeline.flows.request import ScoreRequest
 from wsi_pipeline.geometry import Box, Size, ceil_div
 from wsi_pipeline.slide import Slide
 from wsi_pipeline.stain.detect import StainGuess, detect_stain
-from wsi_pipeline.stain.white import WhitePoint, estimate_white
+from wsi_pipeline.stain.white import WhitePoint, correct_white, estimate_white
 from wsi_pipeline.tiling import Grid, Region
 from wsi_pipeline.tissue.mask import Tissue, find_tissue
 from wsi_pipeline.tissue.roi import Roi, read_roi
@@ -99,7 +99,9 @@ def survey_slide(slide: Slide, grid: Grid, request: ScoreRequest) -> Survey:
         within = within & roi.rasterize(Box(0, 0, within.shape[1] * step, within.shape[0] * step), step)
     pieces = _chosen_pieces(tissue, request)
     scored = within & np.isin(tissue.labels, pieces)
-    guess = detect_stain(_patches(slide, grid, within, step), white.rgb)
+    patches = _patches(slide, grid, within, step)
+    white = correct_white(white, patches)
+    guess = detect_stain(patches, white.rgb)
     stain = guess.stain if request.stain == "auto" else request.stain
     area = float(scored.sum()) * mpp.x * mpp.y / 1e6
     return Survey(

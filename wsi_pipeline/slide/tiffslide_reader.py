@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tiffslide import TiffSlide
-
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError
 from wsi_pipeline.geometry import Box, Size
 from wsi_pipeline.slide.levels import make_levels
@@ -34,6 +32,8 @@ class TiffSlideReader(Reader):
 
     def __init__(self, path: Path) -> None:
         """Open the file; raises CorruptSlideError, UnsupportedSlideError for anything but 8-bit RGB."""
+        from tiffslide import TiffSlide  # noqa: PLC0415 - it brings zarr, 0.2 s that most slides do not need
+
         with open_tiff(path) as tiff:  # tiffslide's own errors are less clear
             check_brightfield(path, tiff.pages.first)
         try:
@@ -41,28 +41,19 @@ class TiffSlideReader(Reader):
         except TIFF_ERRORS as error:
             raise CorruptSlideError(path, f"cannot be opened by tiffslide: {error}", BROKEN_REMEDY) from error
         with slide:
-            try:
-                properties, downsamples = slide.properties, slide.level_downsamples
-                series = slide.ts_tifffile.series[properties["tiffslide.series-index"]]
-                pages = [level.keyframe for level in series.levels]
-            except NotImplementedError as error:
-                raise UnsupportedSlideError(path, f"is not one RGB plane: {error}", "export one RGB plane") from error
-            except TIFF_ERRORS as error:
-                raise CorruptSlideError(path, f"has unreadable metadata: {error}", BROKEN_REMEDY) from error
+            pages = _level_pages(path, slide)
+            properties, downsamples = slide.properties, slide.level_downsamples
             check_brightfield(path, pages[0], properties["tiffslide.series-axes"])
             check_colours(path, pages[0])
-            sizes = [Size(*size) for size in slide.level_dimensions]
-            if sizes != [Size(page.imagewidth, page.imagelength) for page in pages]:
-                raise UnsupportedSlideError(
-                    path, "is composed of several scanned areas", "only OpenSlide reads such files"
-                )
             check_complete(path, slide.ts_tifffile, pages)
             candidates = _candidates(slide, pages[0])
+            vendor = "ome-tiff" if slide.ts_tifffile.is_ome else properties.get("tiffslide.vendor") or "generic-tiff"
             self._tiles = TiffTiles(path, pages)
         power = to_float(properties.get("tiffslide.objective-power"))
+        sizes = [Size(page.imagewidth, page.imagelength) for page in pages]
         self.facts = FileFacts(
             reader="tiffslide",
-            vendor="ome-tiff" if slide.ts_tifffile.is_ome else properties.get("tiffslide.vendor") or "generic-tiff",
+            vendor=vendor,
             levels=make_levels(sizes, downsamples, self._tiles.tiles),
             bounds_l0=Box(0, 0, *sizes[0]),
             objective_power=power if power > 0 else None,
@@ -79,7 +70,23 @@ class TiffSlideReader(Reader):
         return self._tiles.read(level, box_lv)
 
 
-def _candidates(slide: TiffSlide, page: Any) -> list[MppCandidate]:
+def _level_pages(path: Path, slide: Any) -> list[Any]:
+    """Return the tifffile page of each level, level 0 first."""
+    try:
+        series = slide.ts_tifffile.series[slide.properties["tiffslide.series-index"]]
+        pages = [level.keyframe for level in series.levels]
+        sizes = [(page.imagewidth, page.imagelength) for page in pages]
+        composed = sizes != [tuple(size) for size in slide.level_dimensions]
+    except NotImplementedError as error:
+        raise UnsupportedSlideError(path, f"is not one RGB plane: {error}", "export one RGB plane") from error
+    except TIFF_ERRORS as error:
+        raise CorruptSlideError(path, f"has unreadable metadata: {error}", BROKEN_REMEDY) from error
+    if composed:
+        raise UnsupportedSlideError(path, "is composed of several scanned areas", "only OpenSlide reads such files")
+    return pages
+
+
+def _candidates(slide: Any, page: Any) -> list[MppCandidate]:
     """Return the pixel sizes that the file states: OME-XML, the vendor's description, then resolution tags."""
     found = ome_candidates(slide.ts_tifffile)
     values = [to_float(slide.properties.get(f"tiffslide.mpp-{axis}")) for axis in "xy"]

@@ -6,6 +6,7 @@ sources, whose glass lies between 170 (grey) and 252, with channels at most 7 % 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import cv2
@@ -35,6 +36,16 @@ FALLBACK_PERCENTILE = 99.0
 FALLBACK_DARKEST = 150.0
 FALLBACK_NEUTRAL = 0.90
 """In the fallback every channel is at least this share of the brightest one, because glass is nearly neutral."""
+
+
+BRIGHTEST_PERCENTILE = 99.5
+"""Percentile of the pixels between and inside cells that stands for their brightest: gaps in tissue show glass."""
+BRIGHTER_THAN_GLASS = 6.0
+"""Grey levels; nothing transmits more light than glass, and noise and sharpening add at most 4 in 25 real images."""
+PAINTED = 254
+"""A pixel this bright in all channels may be painted over, and says nothing of the glass."""
+BELOW_CLIPPED = 248.0
+"""Glass clipped to 255 comes with pixels of 248-254 around it; a painted box does not."""
 
 
 class WhitePoint(NamedTuple):
@@ -126,4 +137,25 @@ def _fallback(pixels: npt.NDArray[np.uint8]) -> WhitePoint:
     high = np.percentile(pixels, FALLBACK_PERCENTILE, axis=0)
     floor = max(FALLBACK_DARKEST, FALLBACK_NEUTRAL * float(high.max()))
     red, green, blue = (float(np.clip(v, floor, 255.0)) for v in high)
+    return WhitePoint(red, green, blue, "fallback", 0.0)
+
+
+def correct_white(white: WhitePoint, patches: Sequence[npt.NDArray[np.uint8]]) -> WhitePoint:
+    """Hold `white` against `patches` ((H, W, 3) uint8) of tissue at full resolution, and correct what cannot be.
+
+    An overview averages cells and gaps, so a slide filled by tissue may pass for glass that is darker than its own
+    gaps, and a white box painted over an image may pass for clipped glass. The brightest pixels of the patches then
+    take its place, with source "fallback".
+    """
+    seen = [cv2.blur(patch, (5, 5)).reshape(-1, 3) for patch in patches]
+    pixels = np.concatenate(seen) if seen else np.zeros((0, 3), np.uint8)
+    pixels = pixels[pixels.min(axis=1) < PAINTED]
+    if len(pixels) == 0:
+        return white
+    brightest = np.percentile(pixels, BRIGHTEST_PERCENTILE, axis=0)
+    too_dark = bool((brightest > np.array(white.rgb) + BRIGHTER_THAN_GLASS).any())
+    painted = min(white.rgb) >= PAINTED and float(brightest.max()) < BELOW_CLIPPED
+    if not (too_dark or painted):
+        return white
+    red, green, blue = (float(value) for value in brightest)
     return WhitePoint(red, green, blue, "fallback", 0.0)

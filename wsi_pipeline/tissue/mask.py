@@ -51,7 +51,7 @@ class TissueOptions(BaseModel):
     )
     window_um: float = Field(default=27.0, description="um, Gaussian sigma of the window for texture and colour")
     rim_density: float = Field(default=0.010, description="OD; tissue ends where no pixel nearby is darker")
-    rim_um: float = Field(default=10.0, description="um from such a pixel that still count")
+    rim_um: float = Field(default=30.0, description="um from such a pixel that still count")
     close_um: float = Field(default=50.0, description="um, radius: narrower clefts are closed")
     open_um: float = Field(default=30.0, description="um, radius: thinner threads are removed")
     fill_mm2: float = Field(default=0.03, description="mm2; smaller holes are filled (vessels, fat, single glands)")

@@ -188,10 +188,19 @@ class _Places:
             if place is None:
                 break
             squeeze = float(self._rng.uniform(0.8, 1.2))
-            offset = (self._grid[0] - np.float32(place[0]), self._grid[1] - np.float32(place[1]))
             axes = (radius_um * squeeze, radius_um / squeeze)
-            mask |= _blob(self._rng, offset, axes, float(self._rng.uniform(0, 180)))
+            turn = float(self._rng.uniform(0, 180))
+            window = self._window(place, 1.6 * radius_um)
+            offset = (self._grid[0][window] - np.float32(place[0]), self._grid[1][window] - np.float32(place[1]))
+            mask[window] |= _blob(self._rng, offset, axes, turn)
         return mask
+
+    def _window(self, place: tuple[float, float], reach_um: float) -> tuple[slice, slice]:
+        """Return the part of the grid within `reach_um` of `place`: rows, columns."""
+        step = float(self._grid[0][0, 0]) * 2
+        low = [max(int((value - reach_um) / step), 0) for value in place]
+        high = [int((value + reach_um) / step) + 2 for value in place]
+        return slice(low[1], high[1]), slice(low[0], high[0])
 
     def _next(self, radius_um: float) -> tuple[float, float] | None:
         """Take the candidate with the most room among those deep enough."""

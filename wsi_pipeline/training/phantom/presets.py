@@ -36,8 +36,9 @@ PALETTES: dict[Palette, tuple[Rgb, Rgb]] = {
     "reference": ((0.65, 0.70, 0.29), (0.27, 0.57, 0.78)),
     "field": ((0.68, 0.57, 0.46), (0.37, 0.51, 0.77)),
 }
-"""Hematoxylin and DAB vectors: Ruifrok and Johnston 2001, and the medians over nine HER2 fields of another laboratory,
-whose hematoxylin is greyer; unmixed with the reference vectors it leaves DAB of 0.3 times the hematoxylin."""
+"""Hematoxylin and DAB vectors: Ruifrok and Johnston 2001, and rough medians of the bluest and brownest pixels of nine
+public HER2 fields (white taken as 255), whose hematoxylin is greyer: unmixed with the reference vectors it leaves DAB
+of 0.3 times the hematoxylin."""
 
 WHITE_POINTS: tuple[Rgb, Rgb] = ((244.0, 243.0, 240.0), (232.0, 236.0, 229.0))
 """Glass of two scanners, grey levels."""
