@@ -23,7 +23,7 @@ class Cells:
     """N cells of a region. `x`, `y` (N,) px of the image they were measured in; `outline` (N, D, 2) px, nuclear edge.
 
     `area_um2` nuclear area; `elongation` length over width; `hematoxylin`, `nuclear_dab` mean OD in the nucleus;
-    `completeness` 0-1; `intensity` median ridge OD; `thickness_um`; `class_index` into CELL_CLASSES; `tumour` bool.
+    `completeness` 0-1; `intensity` ridge OD, robust; `thickness_um`; `class_index` into CELL_CLASSES; `tumour` bool.
     """
 
     x: Floats
@@ -136,7 +136,9 @@ def _is_nucleus(
     bare = ~membrane.found
     surround = (outside * bare).sum(axis=1) / np.maximum(bare.sum(axis=1), 1)
     ringed = membrane.completeness >= 0.6
-    return np.asarray((inner >= options.hematoxylin_min) & (ringed | (surround <= options.surround_share * inner)))
+    smooth_form = nucleus.edge.std(axis=1) <= options.roughness * nucleus.edge.mean(axis=1)
+    distinct = (surround <= options.surround_share * inner) & smooth_form
+    return np.asarray((inner >= options.hematoxylin_min) & (ringed | distinct))
 
 
 def _no_cells(directions: int) -> Cells:

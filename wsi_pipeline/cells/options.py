@@ -31,7 +31,7 @@ class CellOptions(BaseModel):
     nucleus_radius_um: tuple[float, float] = Field((0.7, 6.0), description="least and largest nuclear radius, um")
     membrane_reach_um: float = Field(6.0, description="farthest membrane from the nuclear edge, um")
     shared_wall_um: float = Field(
-        0.5, description="how far past the half-way line to a neighbour a membrane may lie, um"
+        0.3, description="how far past the half-way line to a neighbour a membrane may lie, um"
     )
     membrane_width_um: float = Field(
         2.8,
@@ -44,10 +44,13 @@ class CellOptions(BaseModel):
     )
     hematoxylin_min: float = Field(0.02, description="least mean hematoxylin inside a nucleus, OD")
     surround_share: float = Field(
-        0.7, description="an unringed nucleus has at most this share of its hematoxylin around it, where no membrane is"
+        0.55, description="an unringed nucleus has at most this share of its hematoxylin around it, where no membrane is"
+    )
+    roughness: float = Field(
+        0.4, description="an unringed nucleus has an outline whose radius varies by at most this share (SD / mean)"
     )
     tumour_max_elongation: float = Field(
-        2.1, description="nuclei longer than this many widths are stroma or vessel (fibroblasts, endothelium)"
+        1.55, description="nuclei longer than this many widths are stroma or vessel (fibroblasts, endothelium)"
     )
     tumour_min_area_um2: float = Field(14.0, description="nuclei smaller than this are debris or lymphocytes, um2")
     lymphocyte_max_area_um2: float = Field(34.0, description="a lymphocyte's nucleus is at most this large, um2")

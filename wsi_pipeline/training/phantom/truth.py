@@ -44,7 +44,6 @@ def truth_of(scene: Scene, cells: TumourCells, island_radius_um: float, stain: S
     """Return the truth as JSON values; coordinates are level-0 px (pixel i covers [i, i + 1)) and um."""
     options = scene.options
     counts = cells.counts()
-    total = max(sum(counts.values()), 1)
     return {
         "name": options.name,
         "what": "synthetic phantom of wsi-her2, not a patient's tissue",
@@ -54,17 +53,29 @@ def truth_of(scene: Scene, cells: TumourCells, island_radius_um: float, stain: S
         "height": options.height,
         "mpp_x": options.mpp_x,
         "mpp_y": options.mpp_y,
-        "score": options.score,
-        "category": options.category,
-        "counts": counts,
-        "shares": shares_of(counts),
-        "h_score": round(100.0 * sum(H_WEIGHTS[k] * v for k, v in counts.items()) / total, 4),
+        **_verdict(options, counts, stain),
         "tumour_cells": sum(counts.values()),
         "other_nuclei": len(scene.nuclei) - len(cells.classes),
         "island": _island(options, island_radius_um),
         "pieces": _pieces(scene, cells),
         "cells": _cells(options, cells),
     }
+
+
+def _verdict(options: PhantomOptions, counts: dict[str, int], stain: Stain) -> dict[str, Any]:
+    """Return score, category, shares and H-score; in H&E nothing shows the class, so there is no right score but none."""
+    total = max(sum(counts.values()), 1)
+    verdict = {
+        "score": options.score,
+        "category": options.category,
+        "counts": counts,
+        "shares": shares_of(counts),
+        "h_score": round(100.0 * sum(H_WEIGHTS[k] * v for k, v in counts.items()) / total, 4),
+    }
+    if stain == "ihc":
+        return verdict
+    hidden = dict.fromkeys(("counts", "shares", "h_score"))
+    return {"score": "not evaluable", "category": "not evaluable", **hidden, "same_tissue_in_ihc": verdict}
 
 
 def _island(options: PhantomOptions, radius_um: float) -> dict[str, Any] | None:
