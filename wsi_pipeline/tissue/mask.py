@@ -25,6 +25,10 @@ WORKING_UM = 8.0
 """um/px at which the limits were measured; a finer overview is averaged down to no finer than this."""
 
 
+WORTH_SAYING = 0.05
+"""Share of the overview; less is the last incomplete row and column, not an area that was never scanned."""
+
+
 class TissueOptions(BaseModel):
     """Limits and sizes of the tissue mask.
 
@@ -40,6 +44,13 @@ class TissueOptions(BaseModel):
     relative_chroma: float = Field(
         default=0.055, description="chroma / OD: greyest tissue 0.06-0.08, coverslip edge 0.01-0.05"
     )
+    dense_texture: float = Field(
+        default=0.02, description="OD; texture from which dense tissue may be greyer: cells in rows 0.02-0.06"
+    )
+    dense_relative: float = Field(
+        default=0.04, description="chroma / OD of it: brown membranes on blue-grey nuclei 0.047-0.07"
+    )
+    dense: float = Field(default=0.06, description="OD that counts as dense; tumour of any stain 0.08-0.4")
     chroma: float = Field(
         default=0.025, description="OD; enough without texture: smears at most 0.015, smooth H&E stroma 0.03"
     )
@@ -137,6 +148,7 @@ def _stained(density: npt.NDArray[np.float32], um_per_px: float, options: Tissue
     relative = chroma / np.maximum(mean, FAINT)
     beyond = beyond_coverslip(detail, relative <= options.edge.grey, um_per_px, options.edge)
     stained = (texture >= options.texture) & (relative >= options.relative_chroma) & (mean >= FAINT)
+    stained |= (texture >= options.dense_texture) & (relative >= options.dense_relative) & (mean >= options.dense)
     stained |= chroma >= options.chroma
     dark = (blur(colour.density, 1.0) >= options.rim_density).astype(np.uint8)
     stained &= cv2.dilate(dark, disc(options.rim_um / um_per_px)) > 0
@@ -179,8 +191,9 @@ def _pieces(mask: Mask, pixel_mm2: float, least_mm2: float) -> tuple[npt.NDArray
 def _reasons(valid: Mask, pen: Mask, edge: Mask, mask: Mask, pixel_mm2: float) -> tuple[str, ...]:
     """Return one sentence for each thing that was left out."""
     reasons = []
-    if not valid.all():
-        reasons.append(f"{1 - valid.mean():.0%} of the overview was never scanned")
+    unscanned = 1.0 - float(valid.mean())
+    if unscanned >= WORTH_SAYING:
+        reasons.append(f"{100 * unscanned:.0f} % of the slide was never scanned")
     if pen.any():
         reasons.append(f"pen marks over {pen.sum() * pixel_mm2:.2f} mm2 were left out")
     if edge.any():

@@ -42,6 +42,10 @@ class PenOptions(BaseModel):
     )
     core_share: float = Field(default=0.28, description="least clear share of a mark: marks 0.5-0.9, muscle up to 0.24")
     least_area_mm2: float = Field(default=0.02, description="mm2 of clear ink; smaller spots are pigment or blood")
+    least_share: float = Field(
+        default=0.01, description="share of the picture that suffices where it is small: a field, a cut-out"
+    )
+    least_of_all_mm2: float = Field(default=0.002, description="mm2 of clear ink below which nothing is a mark")
     halo_um: float = Field(default=40.0, description="um around the mark that go with it: its blurred rim")
 
 
@@ -51,7 +55,8 @@ def find_pen(density: npt.NDArray[np.float32], um_per_px: float, options: PenOpt
     A mark is a clear core of at least `least_area_mm2` and everything fainter of the same kind that touches it.
     """
     colour = colour_of(blur(density, max(10.0 / um_per_px, 0.8)))
-    least_px = options.least_area_mm2 * 1e6 / um_per_px**2
+    share_px = max(options.least_share * colour.hue.size, options.least_of_all_mm2 * 1e6 / um_per_px**2)
+    least_px = min(options.least_area_mm2 * 1e6 / um_per_px**2, share_px)
     found = np.zeros(colour.hue.shape, dtype=bool)
     for clear, faint in zip(_inks(colour, options), _faint_inks(colour, options), strict=True):
         found |= _grown(clear, clear | faint, least_px, options.core_share)
