@@ -67,7 +67,10 @@ def main() -> None:
         (chosen.first + i, targets[i % len(targets)], palettes[(i // len(targets)) % len(palettes)], tuple(chosen.size))
         for i in range(chosen.seeds)
     ]
-    print(f"{'seed':>5} {'target':>9} {'palette':>9} {'white':>5} {'turn':>4} {'true':>10} {'found':>10} {'cells':>11}", end="")
+    print(
+        f"{'seed':>5} {'target':>9} {'palette':>9} {'white':>5} {'turn':>4} {'true':>10} {'found':>10} {'cells':>11}",
+        end="",
+    )
     print("  found minus true, points: " + " ".join(f"{name:>6}" for name in NAMES) + "  mean")
     rows = []
     with ProcessPoolExecutor(chosen.workers, mp_context=get_context("spawn")) as pool:
@@ -85,7 +88,10 @@ def main() -> None:
     right = sum(row["true"] == row["found"] for row in rows)
     errors = np.abs([row["difference"] for row in rows])
     print(f"\nright category: {right} of {len(rows)}")
-    print("mean absolute error, points: " + ", ".join(f"{n} {e:.2f}" for n, e in zip(NAMES, errors.mean(axis=0), strict=True)))
+    print(
+        "mean absolute error, points: "
+        + ", ".join(f"{n} {e:.2f}" for n, e in zip(NAMES, errors.mean(axis=0), strict=True))
+    )
     print(f"over all shares: {errors.mean():.2f} points; worst phantom {errors.mean(axis=1).max():.2f}")
     print(f"median seconds a phantom: {np.median([row['seconds'] for row in rows]):.1f}")
 

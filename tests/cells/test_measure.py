@@ -1,0 +1,184 @@
+"""Cells whose membrane is known are measured as they were drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.cells.conftest import Canvas
+from wsi_pipeline.cells.classify import CELL_CLASSES
+from wsi_pipeline.cells.measure import Cells, Measurement, measure_cells
+from wsi_pipeline.cells.options import AssayProfile, CellOptions
+from wsi_pipeline.cells.paint import UNPAINTED, paint_classes
+from wsi_pipeline.geometry import Box, Mpp
+from wsi_pipeline.stain.density import Stains
+
+ASSAY = AssayProfile(name="test")
+OPTIONS = CellOptions()
+
+
+def measure(stains: Stains, mpp: Mpp, core: Box | None = None) -> Measurement:
+    height, width = stains.dab.shape
+    return measure_cells(stains, core or Box(0, 0, width, height), mpp, ASSAY, OPTIONS)
+
+
+def only_cell(canvas: Canvas) -> Cells:
+    cells = measure(canvas.stains(), canvas.mpp).cells
+    assert len(cells) == 1
+    return cells
+
+
+def class_of(cells: Cells) -> str:
+    return CELL_CLASSES[int(cells.class_index[0])]
+
+
+@pytest.mark.parametrize(
+    ("share", "od", "expected"),
+    [
+        (0.0, 0.0, "0"),
+        (1.0, 1.1, "3"),
+        (1.0, 0.45, "2"),
+        (0.5, 0.6, "2i"),
+        (0.5, 1.2, "2i"),
+        (0.45, 0.2, "1"),
+        (0.12, 0.6, "0"),
+    ],
+)
+def test_completeness_and_intensity_decide_the_class(canvas: Canvas, share: float, od: float, expected: str) -> None:
+    canvas.nucleus(200.3, 171.8)
+    if share:
+        canvas.membrane(200.3, 171.8, od=od, share=share)
+    cells = only_cell(canvas)
+    assert class_of(cells) == expected
+    assert cells.completeness[0] == pytest.approx(share, abs=0.07)
+    if share > 0.2:
+        assert cells.intensity[0] == pytest.approx(od, rel=0.2)
+    assert cells.tumour[0]
+    assert (cells.x[0], cells.y[0]) == (pytest.approx(200.3, abs=2.5), pytest.approx(171.8, abs=2.5))
+
+
+def test_nuclear_area_and_outline_follow_the_nucleus(canvas: Canvas) -> None:
+    canvas.nucleus(310.0, 140.0, radius_um=3.6)
+    cells = only_cell(canvas)
+    assert cells.area_um2[0] == pytest.approx(np.pi * 3.6**2, rel=0.15)
+    assert cells.elongation[0] < 1.15
+    x_um = (cells.outline[0, :, 0] - 310.0) * canvas.mpp.x
+    y_um = (cells.outline[0, :, 1] - 140.0) * canvas.mpp.y
+    np.testing.assert_allclose(np.hypot(x_um, y_um), 3.6, atol=0.8)
+
+
+@pytest.mark.parametrize("width_um", [0.8, 1.4, 2.2])
+def test_thickness_is_the_full_width_at_half_height(width_um: float) -> None:
+    canvas = Canvas(width=614, height=390, blur_um=0.1)
+    canvas.nucleus(200.0, 170.0)
+    canvas.membrane(200.0, 170.0, od=1.0, width_um=width_um)
+    assert only_cell(canvas).thickness_um[0] == pytest.approx(width_um, abs=0.45)
+
+
+def test_stained_nuclei_and_cytoplasm_are_no_membrane(canvas: Canvas) -> None:
+    canvas.nucleus(120.0, 200.0)
+    canvas.blob(120.0, 200.0, 3.4, 0.25)  # its own nucleus is stained
+    canvas.nucleus(320.0, 200.0)
+    canvas.blob(320.0 + 38, 200.0, 3.5, 1.2)  # a stained nucleus beside it, as in Ki67
+    canvas.nucleus(500.0, 200.0)
+    canvas.blob(500.0, 200.0, 7.0, 0.35)  # diffuse cytoplasm
+    cells = measure(canvas.stains(), canvas.mpp).cells
+    for x in (120.0, 320.0, 500.0):
+        nearest = int(np.argmin(np.hypot(cells.x - x, cells.y - 200.0)))
+        assert abs(cells.x[nearest] - x) < 8
+        assert CELL_CLASSES[int(cells.class_index[nearest])] == "0", x
+
+
+def test_stroma_and_lymphocytes_stay_out_of_the_denominator(canvas: Canvas) -> None:
+    canvas.nucleus(100.0, 100.0)  # tumour
+    canvas.spindle(300.0, 100.0, (7.5, 1.5))  # fibroblast
+    canvas.nucleus(450.0, 100.0, radius_um=2.7, od=0.62)  # lymphocyte
+    canvas.nucleus(560.0, 100.0, radius_um=1.5, od=0.5)  # debris
+    cells = measure(canvas.stains(), canvas.mpp).cells
+    assert cells.tumour[np.abs(cells.x - 100) < 8].all()
+    assert not cells.tumour[np.abs(cells.x - 300) < 40].any()
+    assert not cells.tumour[np.abs(cells.x - 450) < 8].any()
+    assert not cells.tumour[np.abs(cells.x - 560) < 8].any()
+    assert cells.tumour.sum() == 1
+
+
+def test_a_strong_neighbour_does_not_stain_an_unstained_cell(canvas: Canvas) -> None:
+    canvas.nucleus(200.0, 200.0)
+    canvas.nucleus(200.0 + 48, 200.0)
+    canvas.membrane(200.0 + 48, 200.0, od=1.1, width_um=1.2, at_um=5.2)
+    cells = measure(canvas.stains(), canvas.mpp).cells
+    order = np.argsort(cells.x)
+    assert [CELL_CLASSES[int(index)] for index in cells.class_index[order]] == ["0", "3"]
+
+
+def test_empty_glass_has_no_cells(canvas: Canvas) -> None:
+    measured = measure(canvas.stains(), canvas.mpp)
+    assert len(measured.cells) == 0
+    assert measured.cells.outline.shape == (0, OPTIONS.directions, 2)
+    assert (paint_classes(measured, np.zeros(0, bool), Box(0, 0, 614, 390), 8) == UNPAINTED).all()
+
+
+@pytest.fixture(scope="module")
+def crowd() -> tuple[Stains, Mpp]:
+    """Return a field of packed cells of all classes, larger than two halos."""
+    canvas = Canvas(width=1208, height=904, mpp=Mpp(0.5, 0.52))
+    generator = np.random.default_rng(11)
+    for number, (row, column) in enumerate(np.ndindex(33, 44)):
+        x = 20 + 26.5 * column + (row % 2) * 12 + generator.uniform(-2, 2)
+        y = 22 + 26 * row + generator.uniform(-2, 2)
+        reach = slice(max(int(y) - 30, 0), int(y) + 30), slice(max(int(x) - 30, 0), int(x) + 30)
+        small = Canvas(width=reach[1].stop - reach[1].start, height=reach[0].stop - reach[0].start, mpp=canvas.mpp)
+        small.nucleus(x - reach[1].start, y - reach[0].start, radius_um=generator.uniform(2.8, 3.6))
+        od, share = ((0, 0), (0.2, 0.45), (0.5, 1.0), (0.6, 0.5), (1.1, 1.0))[number % 5]
+        if od:
+            small.membrane(x - reach[1].start, y - reach[0].start, od=od, share=share)
+        height, width = canvas.dab[reach].shape
+        canvas.dab[reach] = np.maximum(canvas.dab[reach], small.dab[:height, :width])
+        canvas.hematoxylin[reach] = np.maximum(canvas.hematoxylin[reach], small.hematoxylin[:height, :width])
+    return canvas.stains(), canvas.mpp
+
+
+def test_no_cell_is_cut_or_counted_twice(crowd: tuple[Stains, Mpp]) -> None:
+    stains, mpp = crowd
+    halo = OPTIONS.halo_px(mpp)
+    height, width = stains.dab.shape
+    whole = measure(stains, mpp).cells
+    assert len(whole) > 1000
+    found = []
+    for x, y in ((0, 0), (600, 0), (0, 440), (600, 440)):
+        core = Box(x, y, (600 if x == 0 else width - 600), (440 if y == 0 else height - 440))
+        left, top = max(core.x - halo, 0), max(core.y - halo, 0)
+        right, bottom = min(core.right + halo, width), min(core.bottom + halo, height)
+        part = Stains(*(np.ascontiguousarray(plane[top:bottom, left:right]) for plane in stains))
+        cells = measure(part, mpp, Box(core.x - left, core.y - top, core.width, core.height)).cells
+        columns = (
+            cells.x + left,
+            cells.y + top,
+            cells.class_index,
+            cells.completeness,
+            cells.intensity,
+            cells.area_um2,
+        )
+        found.append(np.stack(columns, axis=1))
+    parts = np.concatenate(found)
+    columns = (whole.x, whole.y, whole.class_index, whole.completeness, whole.intensity, whole.area_um2)
+    expected = np.stack(columns, axis=1)
+    parts, expected = (table[np.lexsort(table.T[:2])] for table in (parts, expected))
+    np.testing.assert_array_equal(parts[:, :3], expected[:, :3])  # place and class
+    np.testing.assert_allclose(parts[:, 3:], expected[:, 3:], rtol=0.05)  # a tie between two radii may fall either way
+    same = np.isclose(parts, expected, rtol=1e-4, atol=1e-4)
+    assert same.mean() > 0.999
+
+
+def test_the_class_map_shows_each_cell_where_it_is(crowd: tuple[Stains, Mpp]) -> None:
+    stains, mpp = crowd
+    measured = measure(stains, mpp)
+    core = Box(0, 0, stains.dab.shape[1], stains.dab.shape[0])
+    picture = paint_classes(measured, measured.cells.tumour, core, 8)
+    assert picture.shape == (113, 151)
+    inside = measured.cells.tumour
+    row, column = (measured.cells.y[inside] // 8).astype(int), (measured.cells.x[inside] // 8).astype(int)
+    shown = picture[row, column]
+    assert (shown == measured.cells.class_index[inside]).mean() > 0.95
+    hidden = paint_classes(measured, np.zeros(len(measured.cells), bool), core, 8)
+    assert (hidden == UNPAINTED).all()
