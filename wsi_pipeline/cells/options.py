@@ -17,10 +17,10 @@ class CellOptions(BaseModel):
 
     nucleus_grid_um: float = Field(0.5, description="pixel size at which nuclei are sought, um/px (or the slide's own)")
     nucleus_sigma_um: float = Field(
-        2.0, description="Gaussian sigma that a nucleus is smoothed with before seeking, um"
+        1.8, description="Gaussian sigma that a nucleus is smoothed with before seeking, um"
     )
     surround_um: float = Field(14.0, description="side of the box that a nucleus must stand out from, um")
-    nucleus_spacing_um: float = Field(4.2, description="two nucleus centres are at least this far apart, um")
+    nucleus_spacing_um: float = Field(4.0, description="two nucleus centres are at least this far apart, um")
     nucleus_contrast: float = Field(0.02, description="least height of nucleus evidence over its surround, OD")
     dab_penalty: float = Field(
         0.5, description="share of DAB taken off hematoxylin: dense DAB scatters into the hematoxylin channel"
