@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from wsi_pipeline.cells.options import AssayProfile, CellOptions
 from wsi_pipeline.engine.executors import EngineOptions
@@ -17,6 +17,9 @@ from wsi_pipeline.errors import UsageError
 from wsi_pipeline.scoring.rule import RuleOptions
 from wsi_pipeline.tiling import TilingOptions
 from wsi_pipeline.tissue.mask import TissueOptions
+
+SMALLEST_CHUNK = 16
+"""Side of a map's chunk, map px, below which a map would be thousands of files."""
 
 
 class OutputOptions(BaseModel):
@@ -45,6 +48,16 @@ class Settings(BaseSettings):
     engine: EngineOptions = EngineOptions()
     output: OutputOptions = OutputOptions()
 
+    @model_validator(mode="after")
+    def _maps_fit_tiles(self) -> Settings:
+        """Refuse tiles that are not made of whole map px, and regions too small for a chunk of a map."""
+        tiling = self.tiling
+        if tiling.tile_px % tiling.map_px:
+            raise ValueError(f"tiling.tile_px ({tiling.tile_px}) must be a multiple of tiling.map_px ({tiling.map_px})")
+        if tiling.tile_px * tiling.region_tiles < SMALLEST_CHUNK * tiling.map_px:
+            raise ValueError(f"a region must be at least {SMALLEST_CHUNK} map px wide: raise tiling.region_tiles")
+        return self
+
 
 def config_folder() -> Path:
     """Return the folder of presets and assay profiles: in an installed package, or at the top of the source tree."""
@@ -64,6 +77,8 @@ def load_settings(preset: str | None, overrides: dict[str, Any]) -> Settings:
         return Settings(**values)
     except ValidationError as error:
         raise UsageError("settings", _first_problem(error), "wsi-her2 settings lists all names and values") from error
+    except SettingsError as error:
+        raise UsageError("settings", str(error), "correct or unset the WSI_HER2_ environment variable") from error
 
 
 def load_assay(name: str) -> AssayProfile:
@@ -138,4 +153,4 @@ def _first_problem(error: ValidationError) -> str:
     name = ".".join(str(part) for part in first["loc"])
     value = first["input"]
     quoted = f" ({value!r})" if isinstance(value, str | int | float | bool) else ""
-    return f"{name}{quoted}: {first['msg']}"
+    return f"{name}{quoted}: {first['msg']}" if name else str(first["msg"])

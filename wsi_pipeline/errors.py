@@ -75,6 +75,12 @@ class ClusterError(WsiHer2Error):
     exit_code = 10
 
 
+class WeightsError(WsiHer2Error):
+    """Model weights are missing, damaged, of another network, or do not give the outputs that they are known for."""
+
+    exit_code = 11
+
+
 EXIT_SCORED = 0
 EXIT_NOT_EVALUABLE = 3
 EXIT_INTERRUPTED = 130

@@ -166,8 +166,11 @@ def by_colour(brown: np.ndarray) -> tuple[int, int]:
 
 def pool(parts: list[Nuclei]) -> Nuclei:
     """Return the nuclei of several images together."""
-    counts = [tuple(int(v) for v in np.sum([part[field] for part in parts], axis=0)) for field in range(4)]
-    return Nuclei(*counts, np.concatenate([part.area_ratio for part in parts]))
+    marked, marked_found, found, found_right = (
+        (sum(part[field][0] for part in parts), sum(part[field][1] for part in parts)) for field in range(4)
+    )
+    ratio = np.concatenate([part.area_ratio for part in parts])
+    return Nuclei(marked, marked_found, found, found_right, ratio)
 
 
 def measure_nuclei(data: Path, mpp: float) -> dict[str, Nuclei]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
 
 from wsi_pipeline.cli import doctor, info, run, settings
-from wsi_pipeline.errors import EXIT_INTERRUPTED, ResourceError, WsiHer2Error
+from wsi_pipeline.errors import EXIT_INTERRUPTED, ResourceError, UsageError, WsiHer2Error
 
 app = typer.Typer(
     name="wsi-her2",
     help="HER2 scoring of whole-slide images. Research use only, not for diagnosis.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -22,18 +22,29 @@ app.command("doctor")(doctor.doctor)
 app.command("settings")(settings.settings)
 
 
+USAGE_MISTAKE: Any = typer.BadParameter.__bases__[0]
+"""What typer raises for options that it cannot read; click or typer itself defines it, by version."""
+
+
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     debug = "--debug" in sys.argv
+    code = 0
     try:
-        app(standalone_mode=True)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
     except WsiHer2Error as error:
         _fail(str(error), error.exit_code, error if debug else None)
+    except USAGE_MISTAKE as error:
+        where = error.ctx.command_path if error.ctx else "wsi-her2"
+        _fail(f"{error.format_message()} ({where} --help lists the options)", UsageError.exit_code, None)
     except MemoryError as error:
         failure = ResourceError("memory", "is exhausted", "use fewer workers: --set engine.workers=1")
         _fail(str(failure), failure.exit_code, error if debug else None)
-    except KeyboardInterrupt as error:
-        _fail("interrupted; nothing was kept", EXIT_INTERRUPTED, error if debug else None)
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    if code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this code without a word
+        _fail("interrupted; nothing was kept", EXIT_INTERRUPTED, None)
+    sys.exit(code)
 
 
 def _fail(sentence: str, code: int, error: BaseException | None) -> None:

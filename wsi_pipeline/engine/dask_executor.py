@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import dask
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, Future, LocalCluster, Security, wait
+from distributed.comm import connect
 from distributed.scheduler import KilledWorker
 
 from wsi_pipeline.engine.executors import EngineOptions, Outcome, Task
+from wsi_pipeline.engine.interrupts import interrupts_held
 from wsi_pipeline.errors import ClusterError
 
 CONNECT_SECONDS = 10
 """How long a scheduler may take to answer."""
+
+WORKERLESS_SECONDS = 30
+"""How long a run waits for a worker when there is none; a killed local worker is back after two."""
+
+LEAVE_SECONDS = 20
+"""How long regions that run on somebody else's workers may take to end when the run is given up."""
+
+NOISY_LOGGERS = (
+    "distributed", "distributed.client", "distributed.nanny", "distributed.worker", "tornado.application", "asyncio",
+)  # fmt: skip
 
 
 class DaskExecutor:
@@ -24,38 +40,75 @@ class DaskExecutor:
     def __init__(self, options: EngineOptions, scheduler: str | None) -> None:
         """Start a local cluster, or join `scheduler`. Raises ClusterError."""
         self._options = options
-        self._address = scheduler
+        self._name = f"--scheduler {scheduler}" if scheduler else "dask"
+        self._flying: set[Future] = set()
         # people watch the progress bar; a lost worker is retried, and a lost cause is our own error
-        for name in ("distributed", "distributed.nanny", "distributed.worker", "tornado.application"):
+        for name in NOISY_LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         dask.config.set({"distributed.admin.log-format": "%(message)s", "distributed.worker.daemon": False})
+        if scheduler:
+            _require_answer(scheduler)
         self._cluster = None if scheduler else _local_cluster(options)
         try:
             self._client = Client(self._cluster or scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise ClusterError(
-                f"--scheduler {scheduler}", "no dask scheduler answers there", "start one, or leave the option out"
-            ) from error
+        except (OSError, TimeoutError) as error:
+            self._close_cluster()
+            raise ClusterError(self._name, f"cannot be joined ({error})", "try --set engine.executor=serial") from error
+        except KeyboardInterrupt:
+            self._close_cluster()
+            raise
 
-    def run(self, function: Callable[[Task], Outcome], tasks: Sequence[Task]) -> Iterator[Outcome]:
+    def run(self, function: Callable[[Task], Outcome], tasks: Iterable[Task]) -> Iterator[Outcome]:
         """Yield the outcomes as they come; tasks of a lost worker run again elsewhere. Raises ClusterError."""
         waiting = iter(tasks)
-        threads = sum(self._client.nthreads().values()) or self._options.workers or 1
-        flying = as_completed(loop=self._client.loop)
-        for _, task in zip(range(threads * self._options.tasks_ahead), waiting, strict=False):
-            flying.add(self._client.submit(function, task, pure=False))
-        for future in flying:
+        while True:
+            for task in islice(waiting, self._room()):
+                self._flying.add(self._client.submit(function, task, pure=False))
+            if not self._flying:
+                return
+            for future in self._first_done():
+                outcome = self._outcome(future)
+                self._flying.discard(future)
+                future.release()
+                yield outcome
+
+    def _room(self) -> int:
+        """Return how many more regions the workers of this moment should be given."""
+        threads = max(sum(self._client.nthreads().values()), 1)
+        return max(threads * self._options.tasks_ahead - len(self._flying), 0)
+
+    def _first_done(self) -> set[Future]:
+        """Wait until a region is done, well or badly, and return those that are. Raises ClusterError."""
+        while True:
             try:
-                outcome = future.result()
-            except KilledWorker as error:
-                raise ClusterError(
-                    "dask", f"a region killed {error.allowed_failures + 1} workers one after another", "see --debug"
-                ) from error
-            future.release()
-            following = next(waiting, None)
-            if following is not None:
-                flying.add(self._client.submit(function, following, pure=False))
-            yield outcome
+                with self._client.as_current():
+                    return set(wait(list(self._flying), WORKERLESS_SECONDS, "FIRST_COMPLETED").done)
+            except TimeoutError as error:
+                if not self._client.nthreads():
+                    self._flying.clear()
+                    raise ClusterError(
+                        self._name,
+                        f"has had no worker for {WORKERLESS_SECONDS} s",
+                        "start dask workers, then run again",
+                    ) from error
+            except CancelledError as error:
+                raise self._lost() from error
+
+    def _outcome(self, future: Future) -> Any:
+        """Return what a region gave, or raise its error. Raises ClusterError."""
+        try:
+            return future.result()
+        except KilledWorker as error:
+            raise ClusterError(
+                "dask", f"a region killed {error.allowed_failures + 1} workers one after another", "see --debug"
+            ) from error
+        except CancelledError as error:
+            raise self._lost() from error
+
+    def _lost(self) -> ClusterError:
+        """Return the error for a scheduler that is gone."""
+        self._flying.clear()
+        return ClusterError(self._name, "the dask scheduler was lost during the run", "start it again, then run again")
 
     def describe(self) -> dict[str, Any]:
         """Return the kind of cluster and how many workers and threads it has now."""
@@ -64,23 +117,67 @@ class DaskExecutor:
         return {"executor": kind, "workers": len(threads), "threads": sum(threads.values())}
 
     def close(self) -> None:
-        """Leave the scheduler, and stop the cluster that was started here."""
-        self._client.close(timeout=5)
+        """Leave the scheduler, and stop the cluster that was started here.
+
+        Regions still running on workers that are not ours are waited for, or they would write into a folder that the
+        run has deleted.
+        """
+        with interrupts_held():
+            if self._flying and not self._cluster:
+                with suppress(TimeoutError, CancelledError), self._client.as_current():
+                    wait(list(self._flying), LEAVE_SECONDS)
+            self._client.close(timeout=5)
+            self._close_cluster()
+
+    def _close_cluster(self) -> None:
+        """Stop the cluster that was started here, if one was."""
         if self._cluster:
-            self._cluster.close(timeout=10)
+            with interrupts_held():
+                self._cluster.close(timeout=10)
+
+
+def _require_answer(scheduler: str) -> None:
+    """Raise ClusterError unless a dask scheduler answers; the client itself waits for ever for one that is mute."""
+
+    async def ask() -> None:
+        comm = await connect(scheduler, **Security().get_connection_args("client"))
+        await comm.close()
+
+    async def ask_in_time() -> None:
+        await asyncio.wait_for(ask(), CONNECT_SECONDS)
+
+    try:
+        asyncio.run(ask_in_time())
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ClusterError(
+            f"--scheduler {scheduler}", "no dask scheduler answers there", "start one, or leave the option out"
+        ) from error
 
 
 def _local_cluster(options: EngineOptions) -> LocalCluster:
-    """Start worker processes of one thread each on the loopback interface, without a dashboard."""
-    return LocalCluster(
-        n_workers=options.workers or usable_processors(),
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address=None,
-        memory_limit="auto",
-        silence_logs=logging.CRITICAL,
-    )
+    """Start worker processes of one thread each on the loopback interface, without a dashboard. Raises ClusterError."""
+    cluster = None
+    try:
+        with interrupts_held():
+            cluster = LocalCluster(
+                n_workers=options.workers or usable_processors(),
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address=None,
+                memory_limit="auto",
+                silence_logs=logging.CRITICAL,
+            )
+    except KeyboardInterrupt:  # it waited until the cluster was there
+        if cluster:
+            with interrupts_held():
+                cluster.close(timeout=10)
+        raise
+    except (OSError, TimeoutError, RuntimeError) as error:
+        raise ClusterError(
+            "dask", f"the local workers did not start ({error})", "try --set engine.executor=serial"
+        ) from error
+    return cluster
 
 
 def usable_processors() -> int:

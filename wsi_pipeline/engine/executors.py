@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,7 +27,7 @@ class EngineOptions(BaseModel):
 class Executor(Protocol):
     """Runs one function over many tasks and yields the outcomes in any order."""
 
-    def run(self, function: Callable[[Task], Outcome], tasks: Sequence[Task]) -> Iterator[Outcome]:
+    def run(self, function: Callable[[Task], Outcome], tasks: Iterable[Task]) -> Iterator[Outcome]:
         """Yield `function(task)` for each task; errors of the function pass through."""
         ...
 
@@ -43,7 +43,7 @@ class Executor(Protocol):
 class SerialExecutor:
     """Runs the tasks one by one in this process."""
 
-    def run(self, function: Callable[[Task], Outcome], tasks: Sequence[Task]) -> Iterator[Outcome]:
+    def run(self, function: Callable[[Task], Outcome], tasks: Iterable[Task]) -> Iterator[Outcome]:
         """Yield the outcomes in the order of the tasks."""
         yield from map(function, tasks)
 

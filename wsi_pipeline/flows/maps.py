@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import gcd
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from wsi_pipeline.geometry import Size, ceil_div, cut
 from wsi_pipeline.tiling import Grid
 
 FOLDER = "maps"
+
+CHUNK_PX, LARGEST_CHUNK_PX = 256, 1024
+"""Sides of chunks that QuPath reads well, px."""
 
 MAP_NAMES = {
     CLASS_MAP: "HER2 class of tumour cells",
@@ -42,10 +46,22 @@ def create_maps(work: Path, grid: Grid, survey: Survey) -> Path:
     folder.mkdir()
     if survey.stain == "ihc":
         fine, coarse = grid.options.map_px, grid.options.tile_px
-        MapStore.create(folder / CLASS_MAP, _spec(grid, CLASS_MAP, fine, rgb=True))
-        MapStore.create(folder / DENSITY_MAP, _spec(grid, DENSITY_MAP, fine))
+        chunk = chunk_px(grid)
+        MapStore.create(folder / CLASS_MAP, _spec(grid, CLASS_MAP, fine, chunk, rgb=True))
+        MapStore.create(folder / DENSITY_MAP, _spec(grid, DENSITY_MAP, fine, chunk))
         MapStore.create(folder / SHARE_MAP, _spec(grid, SHARE_MAP, coarse))
     return folder
+
+
+def chunk_px(grid: Grid) -> int:
+    """Return the side of a map's chunks, map px: regions are made of whole chunks, so that no two ever share one.
+
+    256 at the default region size. Small regions, which are for debugging, have chunks smaller than QuPath likes.
+    """
+    side = grid.region_px // grid.options.map_px
+    if side % CHUNK_PX == 0:
+        return CHUNK_PX
+    return side if side <= LARGEST_CHUNK_PX else gcd(side, LARGEST_CHUNK_PX)
 
 
 def finish_maps(folder: Path, grid: Grid, gathered: Gathered) -> None:
@@ -70,7 +86,7 @@ def _write_shares(store: MapStore, grid: Grid, gathered: Gathered) -> None:
         store.write_block(box.x, box.y, image[box.y : box.bottom, box.x : box.right])
 
 
-def _spec(grid: Grid, name: str, step: int, *, rgb: bool = False) -> MapSpec:
+def _spec(grid: Grid, name: str, step: int, chunk: int = CHUNK_PX, *, rgb: bool = False) -> MapSpec:
     """Describe a map with one pixel per `step` analysis px."""
     size = Size(ceil_div(grid.size_an.width, step), ceil_div(grid.size_an.height, step))
     return MapSpec(
@@ -78,5 +94,6 @@ def _spec(grid: Grid, name: str, step: int, *, rgb: bool = False) -> MapSpec:
         channels="rgb" if rgb else "gray",
         mpp_map=grid.mpp.scaled(step),
         name=MAP_NAMES[name],
+        chunk=chunk,
         display_range=(0.0, 201.0) if name == SHARE_MAP else (0.0, 255.0),
     )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from wsi_pipeline.cells.measure import Cells, Measurement, measure_cells
 from wsi_pipeline.cells.options import AssayProfile, CellOptions
 from wsi_pipeline.cells.paint import paint_classes
+from wsi_pipeline.export.atomic import plain_disk_errors
 from wsi_pipeline.export.palette import colour_classes
 from wsi_pipeline.export.zarr_map import MapStore
 from wsi_pipeline.geometry import Box, ceil_div
@@ -51,12 +52,12 @@ class RegionPlan:
 
 @dataclass(frozen=True)
 class RegionTask:
-    """One region and where in it cells count: `allowed` (h, w) bool in map px, `piece` (h, w) uint8 or larger."""
+    """One region; `allowed` (h, w) bool in map px says where cells count, `piece` (h, w) uint16 in which piece of tissue."""
 
     plan: RegionPlan
     region: Region
     allowed: NDArray[np.bool_]
-    piece: NDArray[np.int32]
+    piece: NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
@@ -184,10 +185,14 @@ def _cell_columns(task: RegionTask, cells: Cells, inner: Box) -> dict[str, NDArr
 
 
 def _write_part(path: Path, columns: dict[str, NDArray[np.generic]]) -> None:
-    """Write the region's cells where the aggregator finds them, whole or not at all."""
+    """Write the region's cells where the aggregator finds them, whole or not at all. Raises ResourceError, OutputError.
+
+    Without fsync, since the part only lives as long as the run.
+    """
     beside = path.with_suffix(".tmp.npz")
-    np.savez(beside, **columns)  # type: ignore[arg-type]
-    beside.replace(path)
+    with plain_disk_errors(path.parent):
+        np.savez(beside, **columns)  # type: ignore[arg-type]
+        beside.replace(path)
 
 
 def _tile_columns(task: RegionTask, stains: Stains, inner: Box) -> dict[str, NDArray[np.float64]]:

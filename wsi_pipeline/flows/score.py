@@ -19,7 +19,7 @@ from wsi_pipeline.flows.survey import Survey, survey_slide
 from wsi_pipeline.provenance import Stopwatch
 from wsi_pipeline.results import Result
 from wsi_pipeline.slide import SlideSpec, open_slide
-from wsi_pipeline.tiling import Grid, make_grid
+from wsi_pipeline.tiling import make_grid
 
 PARTS = ".parts"
 """Folder of the regions' parts inside the unfinished run folder; gone when the run is finished."""
@@ -62,16 +62,18 @@ def _measure(
 
     Raises CorruptSlideError when too much of the tissue cannot be read, ClusterError.
     """
-    tasks = _tasks(plan, survey, plan.grid) if survey.stain == "ihc" else []
-    if not tasks:
+    regions = survey.regions_to_measure(plan.grid)
+    if not regions:
         return [], {"executor": "none", "workers": 0}
+    # made one by one as workers take them: the masks of all regions together would not fit in memory
+    tasks = (RegionTask(plan, region, *survey.at_map(plan.grid, region)) for region in regions)
     outcomes: list[RegionOutcome] = []
     with watch.stage("regions"), closing(make_executor(request.settings.engine, request.scheduler)) as executor:
         spread = executor.describe()
-        request.progress("measuring", 0, len(tasks))
+        request.progress("measuring", 0, len(regions))
         for outcome in executor.run(process_region, tasks):
             outcomes.append(outcome)
-            request.progress("measuring", len(outcomes), len(tasks))
+            request.progress("measuring", len(outcomes), len(regions))
     for outcome in outcomes:
         for stage, seconds in outcome.seconds.items():
             watch.add(f"region_{stage}", seconds)
@@ -79,10 +81,5 @@ def _measure(
     percent = 100.0 * lost / max(sum(outcome.scored_px for outcome in outcomes), 1)
     if percent > request.settings.engine.max_unreadable_percent:
         raise CorruptSlideError(request.slide, f"{percent:.0f} % of its tissue cannot be read", "copy or scan it again")
-    return outcomes, spread | {"regions": len(tasks), "unreadable_percent": round(percent, 3)}
+    return outcomes, spread | {"regions": len(regions), "unreadable_percent": round(percent, 3)}
 
-
-def _tasks(plan: RegionPlan, survey: Survey, grid: Grid) -> list[RegionTask]:
-    """Return a task for every region with tissue to measure."""
-    placed = ((region, *survey.at_map(grid, region)) for region in grid.regions())
-    return [RegionTask(plan, region, allowed, piece) for region, allowed, piece in placed if allowed.any()]

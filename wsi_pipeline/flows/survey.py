@@ -59,7 +59,13 @@ class Survey:
         """Return a box of overview px in level-0 px, cut at the slide's edge."""
         return box_mask.scaled(self.downsample).intersection(Box(0, 0, *self.size_l0))
 
-    def at_map(self, grid: Grid, region: Region) -> tuple[Mask, NDArray[np.int32]]:
+    def regions_to_measure(self, grid: Grid) -> list[Region]:
+        """Return the regions that hold tissue to be measured: none unless the slide is IHC."""
+        if self.stain != "ihc":
+            return []
+        return [region for region in grid.regions() if self.at_map(grid, region)[0].any()]
+
+    def at_map(self, grid: Grid, region: Region) -> tuple[Mask, NDArray[np.uint16]]:
         """Return where cells of the region count, and the number of the piece there, one value per map px."""
         map_px, scale = grid.options.map_px, grid.downsample
         core = region.core_an
@@ -74,7 +80,7 @@ class Survey:
             step = map_px * scale
             box = Box(core.x * scale, core.y * scale, len(columns) * step, len(rows) * step)
             mask = mask & self.roi.rasterize(box, step)
-        return mask, self.tissue.labels[place]
+        return mask, self.tissue.labels[place].astype(np.uint16)
 
 
 def survey_slide(slide: Slide, grid: Grid, request: ScoreRequest) -> Survey:
@@ -83,7 +89,8 @@ def survey_slide(slide: Slide, grid: Grid, request: ScoreRequest) -> Survey:
     Raises CorruptSlideError, UnsupportedSlideError (not brightfield), RoiError, UsageError (a piece that is not there).
     """
     settings = request.settings
-    step = 1 << max(int(np.log2(OVERVIEW_UM / min(grid.mpp_l0))), 0)
+    coarsest = min(OVERVIEW_UM / min(grid.mpp_l0), *grid.size_l0)  # an overview has at least one px per axis
+    step = 1 << max(int(np.log2(coarsest)), 0)
     view = slide.overview(step)
     lost = 100.0 * view.unreadable / view.valid.size
     if lost > settings.engine.max_unreadable_percent:

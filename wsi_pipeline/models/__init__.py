@@ -1,0 +1,1 @@
+"""Networks and their weights: IHCNet, PSPStain, light variants, manifests. Importing this package needs no torch."""
