@@ -37,20 +37,21 @@ class CellOptions(BaseModel):
         2.8,
         description="a membrane peak must fall off within this distance outwards, um (3+ is 2.14 um wide, Scheel 2018)",
     )
-    solid_um: float = Field(4.0, description="a stained body that holds a disk this wide is no membrane, um")
+    solid_um: float = Field(5.0, description="a stained body that holds a disk this wide is no membrane, um")
     solid_rim_um: float = Field(1.2, description="how far the blurred rim of such a body reaches, um")
     solid_share: float = Field(
         0.65, description="a membrane is denser than any such body beside it: body OD < share * its OD"
     )
     hematoxylin_min: float = Field(0.02, description="least mean hematoxylin inside a nucleus, OD")
     surround_share: float = Field(
-        0.55, description="an unringed nucleus has at most this share of its hematoxylin around it, where no membrane is"
+        0.55,
+        description="an unringed nucleus has at most this share of its hematoxylin around it, where no membrane is",
     )
     roughness: float = Field(
         0.4, description="an unringed nucleus has an outline whose radius varies by at most this share (SD / mean)"
     )
     tumour_max_elongation: float = Field(
-        1.55, description="nuclei longer than this many widths are stroma or vessel (fibroblasts, endothelium)"
+        2.6, description="nuclei longer than this many widths are stroma or vessel (fibroblasts, endothelium)"
     )
     tumour_min_area_um2: float = Field(14.0, description="nuclei smaller than this are debris or lymphocytes, um2")
     lymphocyte_max_area_um2: float = Field(34.0, description="a lymphocyte's nucleus is at most this large, um2")
