@@ -1,0 +1,96 @@
+"""What a real run writes obeys the rules that viewers were seen to need."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+import pytest
+from ome_zarr_models import open_ome_zarr
+from shapely.geometry import shape
+
+MAPS = ("her2_class", "dab_density", "positive_share")
+
+
+@pytest.fixture(scope="module")
+def run(sample_run: Callable[[str], Any]) -> Any:
+    return sample_run("heterogeneous")
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_maps_are_valid_ngff_0_4_that_qupath_opens(run: Any, name: str) -> None:
+    import zarr  # noqa: PLC0415
+
+    store = run.out / "maps" / f"{name}.ome.zarr"
+    model = open_ome_zarr(zarr.open_group(store, mode="r", zarr_format=2))
+    assert model.ome_zarr_version == "0.4"
+    for path in store.rglob(".zarray"):
+        array = json.loads(path.read_text())
+        assert array["compressor"]["id"] == "blosc"
+        assert array["filters"] is None
+        assert (array["order"], array["dimension_separator"], array["dtype"]) == ("C", "/", "|u1")
+        assert array["chunks"][0] == 1
+    xml = (store / "OME" / "METADATA.ome.xml").read_text(encoding="utf-8")
+    assert 'PhysicalSizeXUnit="\u00b5m"' in xml
+    assert (store / "OME" / ".zgroup").is_file()
+    assert re.findall(r'Channel [^>]*Name="(\w+)"', xml)[:3] == ["Red", "Green", "Blue"] or name != "her2_class"
+    assert not any(".zarr" in part for part in store.relative_to(run.out).parts[:-1])
+
+
+@pytest.mark.parametrize(("name", "px"), [("her2_class", 8), ("dab_density", 8), ("positive_share", 256)])
+def test_maps_have_the_slides_extent(run: Any, name: str, px: int) -> None:
+    slide = run.result["slide"]
+    height, width = run.levels(name)[0].shape[:2]
+    assert (width, height) == (-(-slide["width"] // px), -(-slide["height"] // px))
+    xml = (run.out / "maps" / f"{name}.ome.zarr" / "OME" / "METADATA.ome.xml").read_text(encoding="utf-8")
+    found = re.search(r'PhysicalSizeX="([\d.]+)"', xml)
+    assert found is not None
+    assert float(found.group(1)) == pytest.approx(slide["mpp_x"] * px)
+
+
+def test_map_values_are_those_of_the_tables(run: Any) -> None:
+    tiles = run.table("tiles.parquet")
+    share = run.levels("positive_share")[0]
+    filled = tiles["tumour_cells"] > 0
+    expected = np.zeros(share.size, int)
+    expected[tiles["tile"][filled]] = np.rint(1 + 2 * tiles["positive_percent"][filled])
+    assert np.abs(share.ravel().astype(int) - expected).max() <= 1
+    cells = run.table("cells.parquet")
+    assert tiles["tumour_cells"].sum() == cells["tumour"].sum() == run.result["cells"]["tumour"]
+
+
+@pytest.mark.parametrize("name", ["tiles.geojson.gz", "cells.geojson.gz"])
+def test_every_feature_would_be_accepted(run: Any, name: str) -> None:
+    text = gzip.decompress((run.out / name).read_bytes()).decode()
+    assert "null" not in text
+    assert "NaN" not in text
+    features = json.loads(text)["features"]
+    assert features
+    identities = set()
+    for feature in features:
+        polygon = shape(feature["geometry"])
+        assert polygon.is_valid
+        assert polygon.area > 0
+        ring = feature["geometry"]["coordinates"][0]
+        assert ring[0] == ring[-1]
+        properties = feature["properties"]
+        assert set(properties["classification"]) == {"name", "color"}
+        assert properties["objectType"] in {"tile", "detection"}
+        assert all(isinstance(value, int | float) for value in properties.get("measurements", {}).values())
+        identities.add(feature["id"])
+    assert len(identities) == len(features)
+
+
+def test_the_project_finds_slide_and_maps(run: Any) -> None:
+    project = json.loads((run.out / "qupath" / "project.qpproj").read_text(encoding="utf-8"))
+    paths = [Path(unquote(urlparse(image["serverBuilder"]["uri"]).path)) for image in project["images"]]
+    assert len(paths) == 1 + len(MAPS)
+    assert all(path.is_absolute() and path.exists() for path in paths)
+    assert project["images"][0]["metadata"]["HER2 score"] == run.result["score"]
+    assert "Research use only" in project["images"][0]["metadata"]["Notice"]
