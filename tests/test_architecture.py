@@ -27,6 +27,8 @@ RANKS = {
 
 HOMES = {
     "torch": {"models", "training", "engine", "explain", "cli/doctor.py"},
+    "torchvision": {"models", "training", "engine", "explain"},
+    "safetensors": {"models", "training", "engine", "explain"},
     "dask": {"engine"},
     "distributed": {"engine"},
     "fastapi": {"service"},

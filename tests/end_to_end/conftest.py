@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import zarr
+
 from wsi_pipeline.training.phantom import PhantomOptions, make_phantom, write_slide
 from wsi_pipeline.training.phantom.options import ArtefactOptions, Island, TissueOptions
 
@@ -146,9 +147,9 @@ def island_slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def two_piece_slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a slide of two pieces of tissue side by side; one holds the only 3+ cells."""
     options = PhantomOptions(
-        name="pieces", seed=8, width=2830, height=1311, mix={"0": 0.4, "1": 0.6},
-        island=Island(x_um=175.0, y_um=165.0, share=0.3), tissue=TissueOptions(pieces=2),
-        artefacts=ArtefactOptions(dust=0),
+        name="pieces", seed=8, width=3630, height=1511, mix={"0": 0.4, "1": 0.6},
+        island=Island(x_um=227.0, y_um=189.0, share=0.3), artefacts=ArtefactOptions(dust=0),
+        tissue=TissueOptions(pieces=2, rotation_deg=90),  # upright ellipses, or the gap would be closed as a cleft
     )  # fmt: skip
     return write_slide(make_phantom(options), tmp_path_factory.mktemp("pieces") / "pieces.svs")
 

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="needs the models extra: pip install
 
 from wsi_pipeline.geometry import Box, Size, cut  # noqa: E402
 from wsi_pipeline.models.pspstain import Generator  # noqa: E402
-from wsi_pipeline.models.seamless import SeamlessStainer  # noqa: E402
+from wsi_pipeline.models.seamless import CALIBRATION_PX, SeamlessStainer, from_tensor, to_tensor  # noqa: E402
 
 WIDTH, HEIGHT = 731, 523
 
@@ -38,7 +38,7 @@ def reader(slide: np.ndarray):
 def stainer(slide: np.ndarray, spacing: int | None) -> SeamlessStainer:
     torch.manual_seed(7)
     made = SeamlessStainer(Generator(width=6))
-    made.calibrate(reader(slide), Size(WIDTH, HEIGHT), lambda box: True, spacing)
+    made.calibrate(reader(slide), Size(WIDTH, HEIGHT), lambda _box: True, spacing)
     return made
 
 
@@ -75,8 +75,6 @@ def test_local_statistics_are_nearer_to_the_window_than_global_ones(slide: np.nd
     plain = Generator(width=6).eval()
     corner = Box(0, 0, 200, 200)
     with torch.inference_mode():
-        from wsi_pipeline.models.seamless import CALIBRATION_PX, from_tensor, to_tensor
-
         box = Box(100 - CALIBRATION_PX // 2, 100 - CALIBRATION_PX // 2, CALIBRATION_PX, CALIBRATION_PX)
         own = from_tensor(plain(to_tensor(reader(slide)(box))))[-box.y : -box.y + 200, -box.x : -box.x + 200]
     errors = []

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from wsi_pipeline.cli import doctor, info, run, settings
+from wsi_pipeline.cli import doctor, info, models, run, settings, stain
 from wsi_pipeline.errors import EXIT_INTERRUPTED, ResourceError, UsageError, WsiHer2Error
 
 app = typer.Typer(
@@ -20,6 +20,8 @@ app.command("run")(run.run)
 app.command("info")(info.info)
 app.command("doctor")(doctor.doctor)
 app.command("settings")(settings.settings)
+app.command("stain")(stain.stain)
+app.add_typer(models.app, name="models")
 
 
 USAGE_MISTAKE: Any = typer.BadParameter.__bases__[0]

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, show, verify and import the weights of networks. Nothing is ever downloaded.")
 
+IMPORT_HINT = "add a checkpoint: wsi-her2 models import FILE --name NAME --licence LICENCE --mpp UM_PER_PX"
+SOUND = "hash, tensors and fixture outputs agree"
+
 Folder = Annotated[
     Path | None,
     typer.Option("--weights", help="Folder of weights, before WSI_HER2_WEIGHTS (or ~/.wsi-her2/weights) and our own."),
@@ -29,7 +32,8 @@ def list_(weights: Folder = None, debug: Debug = False) -> None:  # noqa: ARG001
     from wsi_pipeline.models.manifest import ARCHITECTURES, read_manifest  # noqa: PLC0415 - keeps --help quick
     from wsi_pipeline.models.registry import Weights, manifest_paths, weights_folders  # noqa: PLC0415
 
-    rows, present = [("name", "architecture", "licence", "verified")], set()
+    rows: list[tuple[str, ...]] = [("name", "architecture", "licence", "verified")]
+    present = set()
     for name, path in manifest_paths(weights).items():
         try:
             found = Weights(read_manifest(path), path.parent)
@@ -42,10 +46,7 @@ def list_(weights: Folder = None, debug: Debug = False) -> None:  # noqa: ARG001
     missing = [architecture for architecture in ARCHITECTURES if architecture not in present]
     if missing:
         places = ", ".join(str(folder) for folder in weights_folders(weights))
-        sys.stdout.write(
-            f"no weights of {', '.join(missing)} in {places}\n"
-            "add a checkpoint: wsi-her2 models import FILE --name NAME --licence LICENCE --mpp UM_PER_PX\n"
-        )
+        sys.stdout.write(f"no weights of {', '.join(missing)} in {places}\n{IMPORT_HINT}\n")
 
 
 @app.command("show")
@@ -75,31 +76,33 @@ def verify(
 ) -> None:
     """Check hash, tensors and fixture outputs; end with 11 when any weights fail."""
     from wsi_pipeline.models.extra import require_models_extra  # noqa: PLC0415 - keeps --help quick
-    from wsi_pipeline.models.registry import find_weights, manifest_paths, weights_folders  # noqa: PLC0415
+    from wsi_pipeline.models.registry import manifest_paths, weights_folders  # noqa: PLC0415
 
-    names = [name] if name is not None else list(manifest_paths(weights))
-    if not names:
-        places = ", ".join(str(folder) for folder in weights_folders(weights))
-        raise WeightsError("models verify", f"there are no weights to verify in {places}")
-    find_weights(names[0], weights) if name is not None else None
     require_models_extra()
     from wsi_pipeline.models.load import load_model  # noqa: PLC0415
 
-    problems = []
+    if name is not None:
+        load_model(name, weights)
+        sys.stdout.write(f"{name}: {SOUND}\n")
+        return
+    names = list(manifest_paths(weights))
+    if not names:
+        places = ", ".join(str(folder) for folder in weights_folders(weights))
+        raise WeightsError("models verify", f"there are no weights in {places}", IMPORT_HINT)
+    failures = 0
     for each in names:
         try:
             load_model(each, weights)
-            sys.stdout.write(f"{each}: hash, tensors and fixture outputs agree\n")
+            sys.stdout.write(f"{each}: {SOUND}\n")
         except WeightsError as error:
-            problems.append(error)
-            sys.stdout.write(f"{each}: FAILED: {error}\n" if name is None else "")
-    if problems:
-        first = problems[0]
-        raise first if len(names) == 1 else WeightsError("models verify", f"{len(problems)} of {len(names)} failed")
+            failures += 1
+            sys.stdout.write(f"{each}: FAILED: {error.problem}\n")
+    if failures:
+        raise WeightsError("models verify", f"{failures} of {len(names)} weights failed")
 
 
 @app.command("import")
-def import_(  # noqa: PLR0913 - one option per fact
+def import_(  # noqa: PLR0913, PLR0917 - one option per fact
     file: Annotated[Path, typer.Argument(help="Checkpoint: .pth, .pt or .safetensors.")],
     name: Annotated[str, typer.Option(help="What the weights shall be called.")],
     licence: Annotated[str, typer.Option(help="Licence of the weights.")],

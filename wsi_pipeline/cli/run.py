@@ -32,7 +32,7 @@ class Reader(StrEnum):
     image = "image"
 
 
-def run(  # noqa: PLR0917 - the options of the command
+def run(  # noqa: PLR0913, PLR0917 - the options of the command
     slide: Annotated[Path, typer.Argument(help="Slide or image file.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="New folder for the results.")] = Path("results"),
     mpp: Annotated[float | None, typer.Option(help="Pixel size of level 0 in um/px; wins over the file's own.")] = None,

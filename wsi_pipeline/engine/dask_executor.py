@@ -7,13 +7,13 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
 
 import dask
 from distributed import Client, Future, LocalCluster, Security, wait
-from distributed.comm import connect
+from distributed.comm.core import CommClosedError, connect
 from distributed.scheduler import KilledWorker
 
 from wsi_pipeline.engine.executors import EngineOptions, Outcome, Task
@@ -41,7 +41,7 @@ class DaskExecutor:
         """Start a local cluster, or join `scheduler`. Raises ClusterError."""
         self._options = options
         self._name = f"--scheduler {scheduler}" if scheduler else "dask"
-        self._flying: set[Future] = set()
+        self._flying: set[Future[Any]] = set()
         # people watch the progress bar; a lost worker is retried, and a lost cause is our own error
         for name in NOISY_LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -61,58 +61,58 @@ class DaskExecutor:
     def run(self, function: Callable[[Task], Outcome], tasks: Iterable[Task]) -> Iterator[Outcome]:
         """Yield the outcomes as they come; tasks of a lost worker run again elsewhere. Raises ClusterError."""
         waiting = iter(tasks)
+        self._flying.clear()
         while True:
-            for task in islice(waiting, self._room()):
-                self._flying.add(self._client.submit(function, task, pure=False))
-            if not self._flying:
+            with self._losses_named():
+                for task in islice(waiting, self._room()):
+                    self._flying.add(self._client.submit(function, task, pure=False))
+                done = self._first_done()
+            if not done:
                 return
-            for future in self._first_done():
-                outcome = self._outcome(future)
+            for future in done:
                 self._flying.discard(future)
+                with self._losses_named():
+                    outcome = future.result()
                 future.release()
                 yield outcome
 
     def _room(self) -> int:
         """Return how many more regions the workers of this moment should be given."""
         threads = max(sum(self._client.nthreads().values()), 1)
-        return max(threads * self._options.tasks_ahead - len(self._flying), 0)
+        return max(int(threads) * self._options.tasks_ahead - len(self._flying), 0)
 
-    def _first_done(self) -> set[Future]:
-        """Wait until a region is done, well or badly, and return those that are. Raises ClusterError."""
-        while True:
+    def _first_done(self) -> set[Future[Any]]:
+        """Wait until a region in flight is done, well or badly, and return those that are. Raises ClusterError."""
+        while self._flying:
             try:
                 with self._client.as_current():
                     return set(wait(list(self._flying), WORKERLESS_SECONDS, "FIRST_COMPLETED").done)
             except TimeoutError as error:
                 if not self._client.nthreads():
                     self._flying.clear()
-                    raise ClusterError(
-                        self._name,
-                        f"has had no worker for {WORKERLESS_SECONDS} s",
-                        "start dask workers, then run again",
-                    ) from error
-            except CancelledError as error:
-                raise self._lost() from error
+                    problem = f"has had no worker for {WORKERLESS_SECONDS} s"
+                    raise ClusterError(self._name, problem, "start dask workers, then run again") from error
+        return set()
 
-    def _outcome(self, future: Future) -> Any:
-        """Return what a region gave, or raise its error. Raises ClusterError."""
+    @contextmanager
+    def _losses_named(self) -> Iterator[None]:
+        """Turn what dask raises when a scheduler or too many workers are gone into ClusterError."""
         try:
-            return future.result()
+            yield
         except KilledWorker as error:
+            deaths = error.allowed_failures + 1
             raise ClusterError(
-                "dask", f"a region killed {error.allowed_failures + 1} workers one after another", "see --debug"
+                self._name, f"a region killed {deaths} workers one after another", "see --debug"
             ) from error
-        except CancelledError as error:
-            raise self._lost() from error
-
-    def _lost(self) -> ClusterError:
-        """Return the error for a scheduler that is gone."""
-        self._flying.clear()
-        return ClusterError(self._name, "the dask scheduler was lost during the run", "start it again, then run again")
+        except (CancelledError, CommClosedError) as error:
+            self._flying.clear()
+            problem = "the dask scheduler was lost during the run"
+            raise ClusterError(self._name, problem, "start it again, then run again") from error
 
     def describe(self) -> dict[str, Any]:
         """Return the kind of cluster and how many workers and threads it has now."""
-        threads = self._client.nthreads()
+        with self._losses_named():
+            threads = self._client.nthreads()
         kind = "dask local cluster" if self._cluster else "dask scheduler"
         return {"executor": kind, "workers": len(threads), "threads": sum(threads.values())}
 
@@ -124,7 +124,7 @@ class DaskExecutor:
         """
         with interrupts_held():
             if self._flying and not self._cluster:
-                with suppress(TimeoutError, CancelledError), self._client.as_current():
+                with suppress(TimeoutError, CancelledError, CommClosedError), self._client.as_current():
                     wait(list(self._flying), LEAVE_SECONDS)
             self._client.close(timeout=5)
             self._close_cluster()
@@ -164,7 +164,8 @@ def _local_cluster(options: EngineOptions) -> LocalCluster:
                 threads_per_worker=1,
                 processes=True,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # None would take port 8787, with a warning from the second run on
+                scheduler_kwargs={"dashboard": False},
                 memory_limit="auto",
                 silence_logs=logging.CRITICAL,
             )

@@ -52,7 +52,7 @@ class RegionPlan:
 
 @dataclass(frozen=True)
 class RegionTask:
-    """One region; `allowed` (h, w) bool in map px says where cells count, `piece` (h, w) uint16 in which piece of tissue."""
+    """One region; `allowed` (h, w) bool, map px, says where cells count, `piece` (h, w) uint16 in which piece."""
 
     plan: RegionPlan
     region: Region

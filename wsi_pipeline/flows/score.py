@@ -82,4 +82,3 @@ def _measure(
     if percent > request.settings.engine.max_unreadable_percent:
         raise CorruptSlideError(request.slide, f"{percent:.0f} % of its tissue cannot be read", "copy or scan it again")
     return outcomes, spread | {"regions": len(regions), "unreadable_percent": round(percent, 3)}
-

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from wsi_pipeline.errors import WeightsError
 from wsi_pipeline.models.manifest import Fixture, Manifest
 from wsi_pipeline.models.preprocess import network_input
 
@@ -43,10 +46,15 @@ def fixture_tiles(seed: int, height_px: int, width_px: int) -> NDArray[np.uint8]
 
 
 def make_fixture(network: nn.Module, manifest: Manifest) -> Fixture:
-    """Return the fixture of `network` (eval, CPU, float32), which the other fields of `manifest` describe."""
+    """Return the fixture of `network` (eval, CPU, float32), which the other fields of `manifest` describe.
+
+    Raises WeightsError when the network answers with anything but finite numbers.
+    """
     height, width = (manifest.tile_px, manifest.tile_px) if manifest.is_classifier else GENERATOR_SIDES_PX
     answers = _answers(network, manifest, SEED, (height, width))
     largest = float(answers.abs().max())
+    if not math.isfinite(largest):  # max() of anything with NaN is NaN
+        raise WeightsError(manifest.name, "its outputs are not finite numbers")
     return Fixture(
         seed=SEED,
         height_px=height,

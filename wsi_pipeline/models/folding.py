@@ -15,7 +15,7 @@ SPECTRAL = (".weight_orig", ".weight_u", ".weight_v")
 
 
 def fold_spectral_norm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return `state_dict` with weight = weight_orig / (u . W v) for every spectrally normalised layer; u and v are gone.
+    """Return `state_dict` with weight = weight_orig / (u . W v) for every spectrally normalised layer, without u and v.
 
     The same operations in the same order as torch.nn.utils.spectral_norm in eval, so equal to the bit on one device.
     """

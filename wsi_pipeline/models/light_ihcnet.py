@@ -16,7 +16,7 @@ from wsi_pipeline.models.ihcnet import TileClassifier
 
 STEM_CHANNELS = 32
 TRUNK_CHANNELS = 1280
-BATCH_NORM = {"eps": 1e-3, "momentum": 0.01}
+BATCH_NORM_EPS, BATCH_NORM_MOMENTUM = 1e-3, 0.01
 """As in the published network; torch counts momentum from the other end than TensorFlow (0.99)."""
 
 
@@ -40,7 +40,8 @@ def _convolution(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, gr
     """Return convolution and normalisation, padded as TensorFlow pads ("SAME"), for even sides."""
     padding = kernel // 2 if stride == 1 else 0
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
-    layers: list[nn.Module] = [convolution, nn.BatchNorm2d(outputs, **BATCH_NORM)]
+    nn.init.kaiming_normal_(convolution.weight)
+    layers: list[nn.Module] = [convolution, nn.BatchNorm2d(outputs, BATCH_NORM_EPS, BATCH_NORM_MOMENTUM)]
     if stride > 1:  # one pixel less at the upper left than at the lower right
         before = (kernel - stride) // 2
         after = kernel - stride - before

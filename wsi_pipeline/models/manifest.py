@@ -59,7 +59,7 @@ class Fixture(BaseModel):
     height_px: int = Field(ge=8, description="height of a tile, px")
     width_px: int = Field(ge=8, description="width of a tile, px")
     expected: tuple[tuple[float, ...], ...] = Field(
-        description="per tile: the logits, or the generator's output at every 16th pixel from the 8th, channel by channel"
+        description="per tile: the logits, or the generator's output at every 16th pixel from the 8th, by channel"
     )
     tolerance: float = Field(gt=0, description="largest absolute difference allowed, in units of the output")
 

@@ -111,12 +111,19 @@ class Generator(nn.Module):
         for inputs in (4 * width, 2 * width):
             layers += [BlurUp(inputs), *_convolution(inputs, inputs // 2, norm)]
         self.model = nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh())
+        for layer in self.model[:-2].modules():
+            if isinstance(layer, nn.Conv2d):  # torch's own scale dies out over 18 layers where no norm restores it
+                nn.init.kaiming_normal_(layer.weight)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the stained image (B, 3, H, W) in [-1, 1]. Raises UsageError for sides that are no multiple of 4."""
-        height, width = int(image.shape[-2]), int(image.shape[-1])
-        if height % SIDE_MULTIPLE or width % SIDE_MULTIPLE or min(height, width) < SMALLEST_SIDE:
-            problem = f"{width} x {height} px: sides must be multiples of {SIDE_MULTIPLE} px, at least {SMALLEST_SIDE}"
-            raise UsageError("staining window", problem)
+        _check_sides(image.shape[-1], image.shape[-2])
         stained: Tensor = self.model(image)
         return stained
+
+
+def _check_sides(width: int, height: int) -> None:
+    """Raise UsageError for an image (px) that would come back with another size, or is smaller than its border."""
+    if width % SIDE_MULTIPLE or height % SIDE_MULTIPLE or min(width, height) < SMALLEST_SIDE:
+        problem = f"{width} x {height} px: sides must be multiples of {SIDE_MULTIPLE} px, at least {SMALLEST_SIDE}"
+        raise UsageError("staining window", problem)

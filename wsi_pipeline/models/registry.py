@@ -33,7 +33,9 @@ class Weights(NamedTuple):
         try:
             content = self.tensors.read_bytes()
         except FileNotFoundError as error:
-            raise WeightsError(name, f"the tensors are missing: {self.tensors}", "import the checkpoint again") from error
+            raise WeightsError(
+                name, f"the tensors are missing: {self.tensors}", "import the checkpoint again"
+            ) from error
         except OSError as error:
             raise WeightsError(name, f"{self.tensors} cannot be read: {error.strerror or error}") from error
         found = hashlib.sha256(content).hexdigest()

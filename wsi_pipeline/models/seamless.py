@@ -8,8 +8,9 @@ of the network's subsampling. One anchor gives one set of statistics for the who
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,6 +28,9 @@ CALIBRATION_PX = 512
 
 EPS = 1e-5
 """torch's InstanceNorm default."""
+
+Measured = list[tuple[Tensor, Tensor]]
+"""Mean and deviation (C,) of every normalisation layer over one window."""
 
 ReadBox = Callable[[Box], NDArray[np.uint8]]
 """Returns the RGB pixels (H, W, 3) of a box in model px; what lies outside the slide is white."""
@@ -81,12 +85,14 @@ class SeamlessStainer:
         """Whether the generator has normalisation layers whose statistics are not fixed."""
         return bool(self._norms)
 
-    @torch.inference_mode()
-    def calibrate(self, read: ReadBox, size: Size, has_tissue: Callable[[Box], bool], spacing_px: int | None) -> NormField:
+    def calibrate(
+        self, read: ReadBox, size: Size, has_tissue: Callable[[Box], bool], spacing_px: int | None, most: int = 10**6
+    ) -> NormField:
         """Measure the statistics on windows around anchors every `spacing_px` model px, or on all of them as one anchor.
 
         `size` is the slide's, model px. Anchors without tissue take the mean of the others, so that glass decides
-        nothing. With `spacing_px` None the slide has a single set of statistics.
+        nothing. With `spacing_px` None the slide has a single set of statistics, from at most `most` windows spread
+        evenly over the tissue.
         """
         step = spacing_px or CALIBRATION_PX
         columns, rows = max(ceil_div(size.width, step), 1), max(ceil_div(size.height, step), 1)
@@ -98,13 +104,16 @@ class SeamlessStainer:
         used = [has_tissue(box) for box in boxes]
         if not any(used):
             used = [True] * len(boxes)
+        if spacing_px is None:
+            filled = np.flatnonzero(used)
+            kept = set(filled[np.unique(np.linspace(0, len(filled) - 1, min(most, len(filled))).astype(int))].tolist())
+            used = [index in kept for index in range(len(boxes))]
         self._give(None)
         found = [self._measure(read(box)) if use else None for box, use in zip(boxes, used, strict=True)]
         grid = (rows, columns) if spacing_px else (1, 1)
         self._field = NormField(
             (0.5 * step, 0.5 * step), (float(step), float(step)),
-            tuple(_gridded([f and f[layer][0] for f in found], grid) for layer in range(len(self._norms))),
-            tuple(_gridded([f and f[layer][1] for f in found], grid) for layer in range(len(self._norms))),
+            *(tuple(_gridded(found, layer, part, grid) for layer in range(len(self._norms))) for part in (0, 1)),
         )  # fmt: skip
         return self._field
 
@@ -112,20 +121,21 @@ class SeamlessStainer:
         """Take statistics that were measured before, by this process or another."""
         self._field = field
 
-    @torch.inference_mode()
     def stain(self, read: ReadBox, box: Box) -> NDArray[np.uint8]:
         """Return the stained pixels (H, W, 3) uint8 of `box`, model px; it may have any origin and size."""
         left, top = (value // SIDE_MULTIPLE * SIDE_MULTIPLE - HALO_PX for value in (box.x, box.y))
         right, bottom = (ceil_div(value, SIDE_MULTIPLE) * SIDE_MULTIPLE + HALO_PX for value in (box.right, box.bottom))
         window = Box(left, top, right - left, bottom - top)
         self._give(window)
-        stained = from_tensor(self._generator(to_tensor(read(window))))
+        with torch.inference_mode():
+            stained = from_tensor(self._generator(to_tensor(read(window))))
         x, y = box.x - window.x, box.y - window.y
         return stained[y : y + box.height, x : x + box.width]
 
-    def _measure(self, rgb: NDArray[np.uint8]) -> list[tuple[Tensor, Tensor]]:
+    def _measure(self, rgb: NDArray[np.uint8]) -> Measured:
         """Return mean and deviation (C,) of every layer over one window that is normalised by itself."""
-        self._generator(to_tensor(rgb))
+        with torch.inference_mode():
+            self._generator(to_tensor(rgb))
         return [norm.measured for norm in self._norms if norm.measured is not None]
 
     def _give(self, window: Box | None) -> None:
@@ -144,6 +154,11 @@ class SeamlessStainer:
             ]  # fmt: skip
             maps = (_spread(values, *weights) for values in (field.mean[index], field.deviation[index]))
             norm.given = next(maps), next(maps)
+
+
+def use_one_thread() -> None:
+    """Compute on one thread: the workers are the parallelism, and sums in one order give the same pixels anywhere."""
+    torch.set_num_threads(1)
 
 
 def to_tensor(rgb: NDArray[np.uint8]) -> Tensor:
@@ -166,22 +181,24 @@ def _replace_norms(layers: nn.Sequential) -> Iterator[PositionalNorm]:
         elif isinstance(layer, BlurUp):
             scale //= 2
         elif isinstance(layer, nn.InstanceNorm2d):
-            layers[index] = PositionalNorm(scale)
-            yield layers[index]
+            layers[index] = norm = PositionalNorm(scale)
+            yield norm
         elif isinstance(layer, ResidualBlock):
             for inner, part in enumerate(layer.conv_block):
                 if isinstance(part, nn.InstanceNorm2d):
-                    layer.conv_block[inner] = PositionalNorm(scale)
-                    yield layer.conv_block[inner]
+                    layer.conv_block[inner] = norm = PositionalNorm(scale)
+                    yield norm
 
 
-def _gridded(values: Iterable[Tensor | None], grid: tuple[int, int]) -> Tensor:
-    """Return the statistics (C, rows, columns) of anchors in row order; absent ones become the mean of the others."""
-    found = list(values)
-    mean = torch.stack([value for value in found if value is not None]).mean(dim=0)
+def _gridded(found: Sequence[Measured | None], layer: int, part: int, grid: tuple[int, int]) -> Tensor:
+    """Return one statistic of one layer (C, rows, columns) at the anchors, which come in row order.
+
+    `part`: 0 the mean, 1 the deviation. Anchors without a measurement take the mean of the others.
+    """
+    mean = torch.stack([window[layer][part] for window in found if window is not None]).mean(dim=0)
     if grid == (1, 1):
         return mean[:, None, None]
-    filled = torch.stack([mean if value is None else value for value in found])
+    filled = torch.stack([mean if window is None else window[layer][part] for window in found])
     return filled.T.reshape(len(mean), *grid)
 
 
@@ -204,3 +221,24 @@ def _spread(values: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     if values.shape[1:] == (1, 1):
         return values[None]
     return torch.einsum("hr,crs,ws->chw", rows, values, columns)[None]
+
+
+def save_field(field: NormField, path: Path) -> None:
+    """Write `field` where workers find it."""
+    arrays = {
+        f"{kind}_{i}": values.numpy() for kind in ("mean", "deviation") for i, values in enumerate(getattr(field, kind))
+    }
+    with path.open("wb") as file:
+        np.savez(file, origin=field.origin, spacing=field.spacing, **arrays)
+
+
+def load_field(path: Path) -> NormField:
+    """Return the field that `save_field` wrote."""
+    with np.load(path) as stored:
+        layers = sum(name.startswith("mean_") for name in stored)
+        mean, deviation = (
+            tuple(torch.from_numpy(stored[f"{kind}_{i}"]) for i in range(layers)) for kind in ("mean", "deviation")
+        )
+        x, y = (float(value) for value in stored["origin"])
+        step_x, step_y = (float(value) for value in stored["spacing"])
+    return NormField((x, y), (step_x, step_y), mean, deviation)

@@ -3,6 +3,7 @@
 from wsi_pipeline.slide.digest import sha256_of
 from wsi_pipeline.slide.model import Pixels, SlideInfo
 from wsi_pipeline.slide.opening import SlideSpec, open_slide
+from wsi_pipeline.slide.rescaled import RescaledSlide
 from wsi_pipeline.slide.slide import Slide
 
-__all__ = ["Pixels", "Slide", "SlideInfo", "SlideSpec", "open_slide", "sha256_of"]
+__all__ = ["Pixels", "RescaledSlide", "Slide", "SlideInfo", "SlideSpec", "open_slide", "sha256_of"]

@@ -82,14 +82,18 @@ def check_colours(path: Path, page: Any) -> None:
 
 
 def check_complete(path: Path, tiff: TiffFile, pages: Sequence[Any]) -> None:
-    """Raise CorruptSlideError when tiles of the pages, or the file's next directory, lie beyond its end."""
+    """Raise CorruptSlideError when tiles of the levels (`pages`) or of any other image of the file lie beyond its end.
+
+    The last image of a scan is a small one, so a file that lacks its last bytes would lose a level or its label only.
+    """
     length = path.stat().st_size
     known = len(tiff.pages)
     tiff.filehandle.seek(tiff.pages.next_page_offset or 0)
     pointer = tiff.filehandle.read(tiff.tiff.offsetsize)
     if len(pointer) < tiff.tiff.offsetsize or struct.unpack(tiff.tiff.offsetformat, pointer)[0] >= length:
         raise CorruptSlideError(path, f"is truncated: image {known + 1} begins beyond its end", BROKEN_REMEDY)
-    spans = [span for page in pages for span in zip(page.dataoffsets, page.databytecounts, strict=False)]
+    images = (*pages, *tiff.pages)
+    spans = {span for page in images for span in zip(page.dataoffsets, page.databytecounts, strict=False)}
     beyond = sum(offset + count > length for offset, count in spans)
     if beyond:
         problem = f"is truncated: {beyond} of {len(spans)} tiles lie beyond its end at {length} bytes"

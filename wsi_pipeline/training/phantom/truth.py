@@ -63,7 +63,7 @@ def truth_of(scene: Scene, cells: TumourCells, island_radius_um: float, stain: S
 
 
 def _verdict(options: PhantomOptions, counts: dict[str, int], stain: Stain) -> dict[str, Any]:
-    """Return score, category, shares and H-score; in H&E nothing shows the class, so there is no right score but none."""
+    """Return score, category, shares and H-score; in H&E nothing shows the class, so no score is right."""
     total = max(sum(counts.values()), 1)
     verdict = {
         "score": options.score,

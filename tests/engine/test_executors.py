@@ -1,0 +1,189 @@
+"""Executors: the serial oracle, dask in flight, losses named, Ctrl-C held."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from pydantic import ValidationError
+
+from wsi_pipeline.engine.executors import EngineOptions, SerialExecutor, make_executor
+from wsi_pipeline.engine.interrupts import interrupts_held
+from wsi_pipeline.errors import ClusterError, CorruptSlideError
+
+
+def test_serial_keeps_the_order_and_is_lazy() -> None:
+    taken: list[int] = []
+
+    def tasks() -> Iterator[int]:
+        for number in (3, 1, 2):
+            taken.append(number)
+            yield number
+
+    outcomes = SerialExecutor().run(lambda number: number * 10, tasks())
+    assert next(outcomes) == 30
+    assert taken == [3]
+    assert list(outcomes) == [10, 20]
+
+
+def test_serial_is_chosen_without_importing_dask() -> None:
+    program = (
+        "import sys; from wsi_pipeline.engine.executors import *;"
+        "print(make_executor(EngineOptions(executor='serial'), None).describe(), 'dask' in sys.modules)"
+    )
+    folder = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=folder)
+    assert done.stdout.strip() == "{'executor': 'serial', 'workers': 1} False"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"executor": "spark"}, {"workers": -1}, {"tasks_ahead": 0}, {"max_unreadable_percent": 101}, {"gpu": 1}]
+)
+def test_options_refuse_nonsense(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        EngineOptions(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_dask_runs_all_tasks_few_at_a_time_and_leaves_nobody() -> None:
+    taken: list[int] = []
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+
+    def tasks() -> Iterator[int]:
+        for number in range(40):
+            taken.append(number)
+            yield number
+
+    def square(number: int) -> int:
+        return number * number
+
+    executor = make_executor(EngineOptions(workers=2, tasks_ahead=2), None)
+    try:
+        assert executor.describe() == {"executor": "dask local cluster", "workers": 2, "threads": 2}
+        for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+            heard = {c.laddr.ip for c in process.net_connections() if c.status == psutil.CONN_LISTEN}
+            assert heard <= {"127.0.0.1"}, "nobody outside this machine can reach a worker"
+        outcomes = executor.run(square, tasks())
+        first = next(outcomes)
+        assert len(taken) <= 2 * 2 + 2, "tasks are made as workers take them"
+        assert sorted([first, *outcomes]) == [number**2 for number in range(40)]
+        assert list(executor.run(square, [])) == []
+    finally:
+        executor.close()
+    left = [
+        child for child in psutil.Process().children(recursive=True)
+        if child.pid not in before and not any("resource_tracker" in word for word in child.cmdline())
+    ]  # fmt: skip
+    assert left == []
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error")
+def test_two_clusters_on_one_machine_do_not_mind_each_other() -> None:
+    executors = [make_executor(EngineOptions(workers=1), None) for _ in range(2)]
+    try:
+        assert [list(executor.run(abs, [-2])) for executor in executors] == [[2], [2]]
+    finally:
+        for executor in executors:
+            executor.close()
+
+
+@pytest.mark.slow
+def test_dask_passes_errors_and_names_losses(tmp_path: Path) -> None:
+    def fail(_number: int) -> int:
+        raise CorruptSlideError("a.svs", "is broken", "copy it again")
+
+    def die_once(number: int) -> int:
+        mark = tmp_path / f"died-{number}"
+        if number == 3 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
+
+    def die(_number: int) -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    executor = make_executor(EngineOptions(workers=1), None)
+    try:
+        with pytest.raises(CorruptSlideError, match=r"a\.svs: is broken \(copy it again\)"):
+            list(executor.run(fail, [1]))
+        assert sorted(executor.run(die_once, range(6))) == list(range(6))
+        assert (tmp_path / "died-3").exists()
+        with pytest.raises(ClusterError, match="killed 4 workers one after another"):
+            list(executor.run(die, [1]))
+    finally:
+        executor.close()
+
+
+@pytest.mark.slow
+def test_a_scheduler_without_workers_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    from distributed import LocalCluster  # noqa: PLC0415
+
+    monkeypatch.setattr("wsi_pipeline.engine.dask_executor.WORKERLESS_SECONDS", 1)
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster:
+        executor = make_executor(EngineOptions(), cluster.scheduler_address)
+        try:
+            assert executor.describe() == {"executor": "dask scheduler", "workers": 0, "threads": 0}
+            with pytest.raises(ClusterError, match=r"has had no worker for 1 s \(start dask workers"):
+                list(executor.run(abs, [-1, -2]))
+        finally:
+            executor.close()
+
+
+def test_an_address_that_is_none_is_refused_at_once() -> None:
+    start = time.monotonic()
+    with pytest.raises(ClusterError, match="--scheduler nonsense://x: no dask scheduler answers there"):
+        make_executor(EngineOptions(), "nonsense://x")
+    assert time.monotonic() - start < 8
+
+
+def test_ctrl_c_waits_for_the_end_of_the_body() -> None:
+    reached = []
+
+    def body() -> None:
+        with interrupts_held():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+            reached.append(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        body()
+    assert reached == [1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+
+def test_processes_started_while_ctrl_c_is_held_never_see_it() -> None:
+    program = [sys.executable, "-c", "import time; print('ready', flush=True); time.sleep(30)"]
+    with interrupts_held():
+        child = subprocess.Popen(program, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    with child.stdout:
+        child.stdout.readline()
+        child.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.wait(0.5)
+        child.terminate()
+        child.wait(10)
+
+
+def test_outside_the_main_thread_nothing_is_held() -> None:
+    seen = []
+
+    def work() -> None:
+        with interrupts_held():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [signal.default_int_handler]

@@ -1,0 +1,84 @@
+"""The virtual stain of a whole slide, with networks of random weights: what is tested is everything but the network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the models extra: pip install 'wsi-her2[models]'")
+pytest.importorskip("torchvision", reason="needs the models extra: pip install 'wsi-her2[models]'")
+pytest.importorskip("safetensors", reason="needs the models extra: pip install 'wsi-her2[models]'")
+
+from wsi_pipeline.config import load_settings  # noqa: E402
+from wsi_pipeline.errors import UnsupportedSlideError, UsageError, WeightsError  # noqa: E402
+from wsi_pipeline.export.zarr_map import MapStore  # noqa: E402
+from wsi_pipeline.flows.stain import IMAGE, StainRequest, stain_slide  # noqa: E402
+from wsi_pipeline.geometry import Box  # noqa: E402
+from wsi_pipeline.models.ihcnet import IHCNet  # noqa: E402
+from wsi_pipeline.models.manifest import ModelCard  # noqa: E402
+from wsi_pipeline.models.pspstain import LIGHT_WIDTH, Generator  # noqa: E402
+from wsi_pipeline.models.save import save_weights  # noqa: E402
+from wsi_pipeline.training.phantom import PhantomOptions, make_phantom, write_slide  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(5)
+    card = {"mpp": 0.46, "licence": "none"}
+    light = Generator(width=LIGHT_WIDTH, norm="folded")
+    save_weights(light.state_dict(), "pspstain-light", ModelCard(name="light", **card), folder)
+    save_weights(Generator().state_dict(), "pspstain", ModelCard(name="full", **card), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    options = PhantomOptions(seed=4, width=1507, height=1109, stain="he")
+    return write_slide(make_phantom(options), tmp_path_factory.mktemp("slide") / "small.svs", "he")
+
+
+def request(slide: Path, out: Path, weights: Path, name: str = "light", executor: str = "serial") -> StainRequest:
+    return StainRequest(slide, out, load_settings(None, {"engine.executor": executor}), name, weights)
+
+
+def image_of(folder: Path) -> np.ndarray:
+    store = MapStore.open(folder / IMAGE)
+    return store.read_block(Box(0, 0, *store.size()))
+
+
+def test_a_slide_becomes_a_pyramid_in_its_place(slide: Path, weights: Path, tmp_path: Path) -> None:
+    record, folder = stain_slide(request(slide, tmp_path / "out", weights))
+    image = image_of(folder)
+    assert image.shape == (603, 820, 3)  # 1109 and 1507 px of 0.25 um at 0.46 um
+    assert (image[:8, -8:] == 255).all(), "glass stays glass"
+    assert (image == 255).all(axis=-1).mean() > 0.01
+    assert (image[250:350, 350:450] != 255).any(axis=-1).mean() > 0.9
+    assert "inferred from H&E" in record["notice"]
+    assert record["model"]["sha256"]
+    assert json.loads((folder / "stain.json").read_text()) == record
+    assert {path.name for path in folder.iterdir()} == {"maps", "qupath", "stain.json"}
+    xml = (folder / IMAGE / "OME" / "METADATA.ome.xml").read_text(encoding="utf-8")
+    assert "inferred from H&amp;E, research use only" in xml
+    assert 'PhysicalSizeX="0.46"' in xml
+
+
+@pytest.mark.slow
+def test_dask_equals_serial(slide: Path, weights: Path, tmp_path: Path) -> None:
+    _, serial = stain_slide(request(slide, tmp_path / "serial", weights))
+    _, dask = stain_slide(request(slide, tmp_path / "dask", weights, executor="dask"))
+    np.testing.assert_array_equal(image_of(serial), image_of(dask))
+
+
+def test_wrong_weights_and_wrong_slides_are_refused(slide: Path, weights: Path, samples: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no such weights"):
+        stain_slide(request(slide, tmp_path / "out", weights, "absent"))
+    save_weights(IHCNet().state_dict(), "ihcnet", ModelCard(name="tiles", mpp=0.5, licence="none"), weights)
+    with pytest.raises(UsageError, match="a classifier, not a stainer"):
+        stain_slide(request(slide, tmp_path / "out", weights, "tiles"))
+    with pytest.raises(UnsupportedSlideError, match="not H&E"):
+        stain_slide(request(samples / "phantom_2plus.svs", tmp_path / "out", weights))
+    assert not (tmp_path / "out").exists()

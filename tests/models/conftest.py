@@ -1,0 +1,71 @@
+"""Seeded random weights: no trained ones are needed to prove the machinery."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@pytest.fixture(autouse=True)
+def _few_threads() -> Iterator[None]:
+    """Keep torch to one thread, so that tests neither crowd the machine nor depend on its size."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _no_weights_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for weights in an empty folder, whatever lies on this machine."""
+    monkeypatch.setenv("WSI_HER2_WEIGHTS", str(tmp_path / "user"))
+
+
+@pytest.fixture(scope="session")
+def randomise() -> Callable[[nn.Module, int], nn.Module]:
+    """Return a function that gives every BatchNorm of a network statistics as training would, and puts it in eval."""
+    return _randomise
+
+
+def _randomise(network: nn.Module, seed: int) -> nn.Module:
+    torch = sys.modules["torch"]
+    random = torch.Generator().manual_seed(seed)
+
+    def between(like: Tensor, low: float, high: float) -> Tensor:
+        return torch.rand(like.shape, generator=random) * (high - low) + low
+
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            layer.running_mean.copy_(between(layer.running_mean, -0.2, 0.2))
+            layer.running_var.copy_(between(layer.running_var, 0.5, 1.5))
+            layer.weight.data.copy_(between(layer.weight, 0.7, 1.3))
+            layer.bias.data.copy_(between(layer.bias, -0.2, 0.2))
+    return network.eval()
+
+
+@pytest.fixture(scope="session")
+def spectral_generator() -> nn.Module:
+    """Return PSPStain's generator wrapped by torch's own spectral norm, u and v settled, in eval."""
+    torch = pytest.importorskip("torch", reason="the extra `models` is not installed")
+    pytest.importorskip("torchvision", reason="the extra `models` is not installed")
+    from wsi_pipeline.models.pspstain import Generator  # noqa: PLC0415 - needs torch
+
+    torch.manual_seed(11)
+    network = Generator()
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.utils.spectral_norm(layer)
+    with torch.inference_mode():
+        network.train()(torch.rand(1, 3, 12, 20) * 2 - 1)
+    return network.eval()

@@ -1,0 +1,61 @@
+"""A slide at a network's pixel size: placed right, and the same for any cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from wsi_pipeline.geometry import Box, cut
+from wsi_pipeline.slide import RescaledSlide, Slide, open_slide
+
+WIDTH, HEIGHT = 613, 389
+
+
+@pytest.fixture
+def slide(tmp_path: Path) -> Iterator[Slide]:
+    generator = np.random.default_rng(8)
+    image = generator.integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    image[100:164, 300:364] = (200, 30, 60)
+    path = tmp_path / "noise.tif"
+    description = "Aperio Image Library (test)\r\n613x389|AppMag = 40|MPP = 0.25"
+    tifffile.imwrite(path, image, tile=(128, 128), photometric="rgb", description=description, metadata=None)
+    with open_slide(path) as opened:
+        yield opened
+
+
+def test_at_its_own_size_the_pixels_are_the_slides(slide: Slide) -> None:
+    view = RescaledSlide(slide, 0.25)
+    assert view.size == (WIDTH, HEIGHT)
+    own = slide.read_box(Box(40, 30, 200, 150), 1).rgb
+    np.testing.assert_array_equal(view.read(Box(40, 30, 200, 150)), own)
+
+
+@pytest.mark.parametrize("mpp", [0.46, 0.61, 0.19])
+def test_any_cut_gives_the_same_pixels(slide: Slide, mpp: float) -> None:
+    view = RescaledSlide(slide, mpp)
+    whole = view.read(Box(0, 0, *view.size))
+    assert whole.shape == (view.size.height, view.size.width, 3)
+    parts = np.zeros_like(whole)
+    for box in cut(view.size, 97):
+        parts[box.y : box.bottom, box.x : box.right] = view.read(box)
+    np.testing.assert_array_equal(parts, whole)
+
+
+def test_things_are_where_they_were(slide: Slide) -> None:
+    view = RescaledSlide(slide, 0.46)
+    ratio = 0.46 / 0.25
+    left, top, right, bottom = (round(value / ratio) for value in (300, 100, 364, 164))
+    patch = view.read(Box(left + 1, top + 1, right - left - 2, bottom - top - 2))
+    assert (patch == (200, 30, 60)).all()
+    around = view.read(Box(left - 2, top - 2, 2, 2))
+    assert not (around == (200, 30, 60)).all(axis=-1).any()
+
+
+def test_beyond_the_slide_is_white(slide: Slide) -> None:
+    view = RescaledSlide(slide, 0.46)
+    edge = view.read(Box(view.size.width - 3, -5, 10, 4))
+    assert (edge == 255).all()

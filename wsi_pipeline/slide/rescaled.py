@@ -1,0 +1,40 @@
+"""A slide seen at any pixel size: for networks that were trained at their own."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_pipeline.geometry import Box, Mpp, Size
+from wsi_pipeline.slide.model import WHITE, LevelPixels
+from wsi_pipeline.slide.resample import area_mean
+from wsi_pipeline.slide.slide import Slide
+
+
+class RescaledSlide:
+    """Reads a slide at `mpp` um/px: pixel i covers level-0 px i * ratio to (i + 1) * ratio, so any cut gives equal pixels."""
+
+    def __init__(self, slide: Slide, mpp: float) -> None:
+        """Look at `slide` with square pixels of `mpp` um."""
+        self._slide = slide
+        self.mpp = Mpp(mpp, mpp)
+        self._ratio = Mpp(mpp / slide.info.mpp.x, mpp / slide.info.mpp.y)
+        # read just finer than wanted, then averaged the rest of the way
+        self._step = max(math.floor(min(self._ratio)), 1)
+        width, height = slide.info.size_l0
+        self.size = Size(math.ceil(width / self._ratio.x), math.ceil(height / self._ratio.y))
+
+    def read(self, box: Box) -> NDArray[np.uint8]:
+        """Return the RGB pixels (H, W, 3) of `box` in px of this view; white outside the slide and where never scanned."""
+        step = self._step
+        edges_x = (box.x + np.arange(box.width + 1)) * self._ratio.x / step
+        edges_y = (box.y + np.arange(box.height + 1)) * self._ratio.y / step
+        left, top = math.floor(edges_x[0]), math.floor(edges_y[0])
+        window = Box(left, top, math.ceil(edges_x[-1]) - left, math.ceil(edges_y[-1]) - top)
+        pixels = self._slide.read_box(window.scaled(step), step)
+        mean = area_mean(LevelPixels(pixels.rgb, pixels.valid), edges_x - left, edges_y - top)
+        if mean.valid is None:
+            return mean.rgb
+        return np.where(mean.valid[..., None], mean.rgb, WHITE).astype(np.uint8)
