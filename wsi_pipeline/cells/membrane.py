@@ -72,7 +72,7 @@ def _elongation(evidence: Profiles, rays: Rays) -> NDArray[np.float32]:
     """Return the length-to-width ratio (N,) from the second moments of the evidence that is joined to the centre.
 
     Of each ray counts what lies before the first fall to half the central value, at most ELONGATION_REACH_UM. Unlike
-    the outline this neither ends at the half-way line to a second centre in the same long nucleus nor is it rounded off.
+    the outline this neither ends at the half-way line to a second centre in one long nucleus nor is it rounded off.
     """
     near = rays.radius <= ELONGATION_REACH_UM
     radius, profile = rays.radius[near], evidence[:, :, near]

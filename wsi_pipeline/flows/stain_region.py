@@ -29,8 +29,8 @@ GLASS = 255
 GRID_SPACING_PX = 2048
 """Distance of the anchors of local statistics, model px: about 1 mm."""
 
-MOST_WINDOWS = 48
-"""Calibration windows for one set of statistics: spread evenly over the tissue, 10 s of the full generator on two cores."""
+MOST_WINDOWS = 24
+"""Calibration windows for one set of statistics, spread evenly over the tissue: a minute of the full generator on a core."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class StainTask:
 def calibrate(
     plan: StainPlan, view: RescaledSlide, has_tissue: Callable[[Box], bool], kind: Literal["slide", "grid"]
 ) -> None:
-    """Measure the statistics of the slide's normalisation, where the generator needs any, and store them for the workers.
+    """Measure the statistics of the slide's normalisation, where the generator needs any, and store them.
 
     "slide": one set from evenly spread tissue; "grid": local ones, interpolated.
     """

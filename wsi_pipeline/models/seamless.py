@@ -1,8 +1,8 @@
-"""Seam-free staining: instance normalisation whose statistics are a function of position on the slide, not of the window.
+"""Seam-free staining: instance normalisation whose statistics follow the place on the slide, not the window.
 
 InstanceNorm makes every pixel depend on the whole window it was computed in, so neighbouring windows differ. Here the
-statistics are measured once, on calibration windows anchored to the slide, and interpolated for every pixel; what is left
-is a convolutional filter, which gives the same pixels for any cut as long as windows have a halo and lie on the lattice
+statistics are measured once, on calibration windows anchored to the slide, and interpolated for every pixel; what
+is left is a convolutional filter, which gives the same pixels for any cut as long as windows have a halo and lie on the lattice
 of the network's subsampling. One anchor gives one set of statistics for the whole slide.
 """
 
@@ -40,8 +40,8 @@ ReadBox = Callable[[Box], NDArray[np.uint8]]
 class NormField:
     """Statistics of every normalisation layer at anchors that lie on a regular grid of the slide.
 
-    `origin`, `spacing`: centre of the first anchor and distance between anchors, model px, (x, y). `mean`, `deviation`: per
-    layer (C, rows, columns) float32.
+    `origin`, `spacing`: centre of the first anchor and distance between anchors, model px, (x, y). `mean`, `deviation`:
+    per layer (C, rows, columns) float32.
     """
 
     origin: tuple[float, float]
@@ -88,7 +88,7 @@ class SeamlessStainer:
     def calibrate(
         self, read: ReadBox, size: Size, has_tissue: Callable[[Box], bool], spacing_px: int | None, most: int = 10**6
     ) -> NormField:
-        """Measure the statistics on windows around anchors every `spacing_px` model px, or on all of them as one anchor.
+        """Measure the statistics around anchors every `spacing_px` model px, or one set for the whole slide.
 
         `size` is the slide's, model px. Anchors without tissue take the mean of the others, so that glass decides
         nothing. With `spacing_px` None the slide has a single set of statistics, from at most `most` windows spread
@@ -203,7 +203,7 @@ def _gridded(found: Sequence[Measured | None], layer: int, part: int, grid: tupl
 
 
 def _interpolation(first: int, length: int, scale: int, origin: float, spacing: float, anchors: int) -> Tensor:
-    """Return the weights (length / scale, anchors) of linear interpolation at the px of one axis, constant beyond the ends.
+    """Return the weights (length / scale, anchors) of linear interpolation along one axis, constant beyond the ends.
 
     `first`, `length`: the window, model px; `scale`: model px per px of the layer.
     """

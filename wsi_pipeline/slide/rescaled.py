@@ -14,7 +14,7 @@ from wsi_pipeline.slide.slide import Slide
 
 
 class RescaledSlide:
-    """Reads a slide at `mpp` um/px: pixel i covers level-0 px i * ratio to (i + 1) * ratio, so any cut gives equal pixels."""
+    """Reads a slide at `mpp` um/px: pixel i covers level-0 px i * ratio to (i + 1) * ratio, whatever the cut."""
 
     def __init__(self, slide: Slide, mpp: float) -> None:
         """Look at `slide` with square pixels of `mpp` um."""
@@ -27,7 +27,7 @@ class RescaledSlide:
         self.size = Size(math.ceil(width / self._ratio.x), math.ceil(height / self._ratio.y))
 
     def read(self, box: Box) -> NDArray[np.uint8]:
-        """Return the RGB pixels (H, W, 3) of `box` in px of this view; white outside the slide and where never scanned."""
+        """Return RGB (H, W, 3) of `box`, px of this view; white outside the slide and where never scanned."""
         step = self._step
         edges_x = (box.x + np.arange(box.width + 1)) * self._ratio.x / step
         edges_y = (box.y + np.arange(box.height + 1)) * self._ratio.y / step
