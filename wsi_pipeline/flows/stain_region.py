@@ -30,7 +30,7 @@ GRID_SPACING_PX = 2048
 """Distance of the anchors of local statistics, model px: about 1 mm."""
 
 MOST_WINDOWS = 24
-"""Calibration windows for one set of statistics, spread evenly over the tissue: a minute of the full generator on a core."""
+"""Windows behind one set of statistics, spread evenly over the tissue: a minute of the full generator on a core."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Seam-free staining: instance normalisation whose statistics follow the place on the slide, not the window.
 
 InstanceNorm makes every pixel depend on the whole window it was computed in, so neighbouring windows differ. Here the
-statistics are measured once, on calibration windows anchored to the slide, and interpolated for every pixel; what
-is left is a convolutional filter, which gives the same pixels for any cut as long as windows have a halo and lie on the lattice
-of the network's subsampling. One anchor gives one set of statistics for the whole slide.
+statistics are measured once, on calibration windows anchored to the slide, and interpolated for every pixel; what is
+left is a convolutional filter, which gives the same pixels for any cut as long as windows have a halo and lie on the
+lattice of the network's subsampling. One anchor gives one set of statistics for the whole slide.
 """
 
 from __future__ import annotations
