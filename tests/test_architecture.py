@@ -78,6 +78,16 @@ def test_module_keeps_to_the_architecture(module: Path) -> None:
         assert home is None or part in home or file in home, f"{top} is imported outside its home"
 
 
+def test_no_module_imports_itself_by_a_detour() -> None:
+    names = {str(path.relative_to(PACKAGE.parent).with_suffix("")).replace("/", "."): path for path in MODULES}
+    graph = {
+        name: set(imports(ast.parse(path.read_text(encoding="utf-8")))) & names.keys() for name, path in names.items()
+    }
+    while leaves := {name for name, found in graph.items() if not found}:
+        graph = {name: found - leaves for name, found in graph.items() if name not in leaves}
+    assert not graph, f"these import each other: {sorted(graph)}"
+
+
 def test_every_part_has_a_rank() -> None:
     parts = {part_of(module) for module in MODULES} - {"__init__", "_shipped"}
     assert parts <= RANKS.keys()

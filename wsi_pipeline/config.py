@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from wsi_pipeline.cells.options import AssayProfile, CellOptions
-from wsi_pipeline.engine.executors import EngineOptions
+from wsi_pipeline.engine.interface import EngineOptions
 from wsi_pipeline.errors import UsageError
 from wsi_pipeline.scoring.rule import RuleOptions
 from wsi_pipeline.tiling import TilingOptions

@@ -15,7 +15,8 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
-from wsi_pipeline.engine.executors import EngineOptions, SerialExecutor, make_executor
+from wsi_pipeline.engine.executors import SerialExecutor, make_executor
+from wsi_pipeline.engine.interface import EngineOptions
 from wsi_pipeline.engine.interrupts import interrupts_held
 from wsi_pipeline.errors import ClusterError, CorruptSlideError
 

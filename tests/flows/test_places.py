@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from wsi_pipeline.config import load_assay, load_settings
-from wsi_pipeline.engine.executors import EngineOptions, make_executor
+from wsi_pipeline.engine.executors import make_executor
+from wsi_pipeline.engine.interface import EngineOptions
 from wsi_pipeline.export.zarr_map import MapStore
 from wsi_pipeline.flows.maps import chunk_px, create_maps
 from wsi_pipeline.flows.region import CLASS_MAP, DENSITY_MAP, RegionPlan, RegionTask, process_region

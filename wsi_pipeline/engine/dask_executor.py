@@ -16,7 +16,7 @@ from distributed import Client, Future, LocalCluster, Security, wait
 from distributed.comm.core import CommClosedError, connect
 from distributed.scheduler import KilledWorker
 
-from wsi_pipeline.engine.executors import EngineOptions, Outcome, Task
+from wsi_pipeline.engine.interface import EngineOptions, Outcome, Task
 from wsi_pipeline.engine.interrupts import interrupts_held
 from wsi_pipeline.errors import ClusterError
 

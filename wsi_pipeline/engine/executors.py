@@ -1,43 +1,11 @@
-"""One interface for running regions: a serial executor, which is the oracle, and a lazy door to dask."""
+"""The serial executor, which is the oracle, and a lazy door to dask."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
-Task = TypeVar("Task")
-Outcome = TypeVar("Outcome")
-
-
-class EngineOptions(BaseModel):
-    """How the work is spread."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    executor: str = Field("dask", pattern="^(serial|dask)$", description="serial runs in this process, for debugging")
-    workers: int = Field(0, ge=0, description="local worker processes; 0 means one per processor")
-    tasks_ahead: int = Field(2, ge=1, description="regions handed to each worker thread ahead of time")
-    max_unreadable_percent: float = Field(
-        5.0, ge=0, le=100, description="a slide with more unreadable pixels in its tissue fails, percent"
-    )
-
-
-class Executor(Protocol):
-    """Runs one function over many tasks and yields the outcomes in any order."""
-
-    def run(self, function: Callable[[Task], Outcome], tasks: Iterable[Task]) -> Iterator[Outcome]:
-        """Yield `function(task)` for each task; errors of the function pass through."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """Return what provenance records about the executor."""
-        ...
-
-    def close(self) -> None:
-        """Free what the executor holds."""
-        ...
+from wsi_pipeline.engine.interface import EngineOptions, Executor, Outcome, Task
 
 
 class SerialExecutor:

@@ -3,45 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from typing import Any
 
-from wsi_pipeline.cells.options import AssayProfile
 from wsi_pipeline.config import settings_hash
 from wsi_pipeline.export.atomic import RunFolder
 from wsi_pipeline.export.qupath import MapImage, QuPathProject, write_qupath_project
 from wsi_pipeline.export.tables import write_json
-from wsi_pipeline.flows.gather import Gathered
+from wsi_pipeline.flows.context import RunContext
 from wsi_pipeline.flows.maps import FOLDER, MAP_NAMES
 from wsi_pipeline.flows.picture import write_overlay
-from wsi_pipeline.flows.record import Verdicts, piece_records, score_record
-from wsi_pipeline.flows.request import ScoreRequest
-from wsi_pipeline.flows.survey import Survey
+from wsi_pipeline.flows.record import piece_records, score_record
 from wsi_pipeline.flows.tables import write_cells, write_tiles
-from wsi_pipeline.provenance import Stopwatch, machine, versions
+from wsi_pipeline.provenance import machine, versions
 from wsi_pipeline.results import NOTICE, CellCounts, RegionRecord, Result, SlideRecord, StainRecord
-from wsi_pipeline.slide import SlideInfo, sha256_of
-from wsi_pipeline.tiling import Grid
+from wsi_pipeline.slide import sha256_of
 
 COARSE_MPP = 0.3
 """um/px above which a 1+ membrane (0.64 um, Scheel 2018) is hardly two pixels wide."""
 
 GLASS_NEEDED = "the white balance is a guess, because the slide shows hardly any glass"
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """What was found, by step of the run."""
-
-    request: ScoreRequest
-    info: SlideInfo
-    grid: Grid
-    survey: Survey
-    assay: AssayProfile
-    gathered: Gathered
-    verdicts: Verdicts
-    spread: dict[str, Any]
-    watch: Stopwatch
 
 
 def write_outputs(folder: RunFolder, run: RunContext) -> Result:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -11,9 +10,7 @@ from numpy.typing import NDArray
 
 from wsi_pipeline.export.overlay import OverlayLayers, draw_overlay, write_png
 from wsi_pipeline.export.palette import NO_CLASS
-
-if TYPE_CHECKING:
-    from wsi_pipeline.flows.outputs import RunContext
+from wsi_pipeline.flows.context import RunContext
 
 CELL_UM = 10.0
 """Width at which a cell is drawn, um: about its own."""

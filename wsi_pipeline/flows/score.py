@@ -9,9 +9,10 @@ from wsi_pipeline.config import load_assay
 from wsi_pipeline.engine.executors import make_executor
 from wsi_pipeline.errors import CorruptSlideError
 from wsi_pipeline.export.atomic import RunFolder, require_space
+from wsi_pipeline.flows.context import RunContext
 from wsi_pipeline.flows.gather import gather
 from wsi_pipeline.flows.maps import create_maps, estimate_bytes, finish_maps
-from wsi_pipeline.flows.outputs import RunContext, write_outputs
+from wsi_pipeline.flows.outputs import write_outputs
 from wsi_pipeline.flows.record import score_all
 from wsi_pipeline.flows.region import RegionOutcome, RegionPlan, RegionTask, process_region
 from wsi_pipeline.flows.request import ScoreRequest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 from wsi_pipeline.cells.classify import CELL_CLASSES
 from wsi_pipeline.export.geojson import ObjectColumns, write_cells_geojson, write_tiles_geojson
 from wsi_pipeline.export.tables import write_parquet
+from wsi_pipeline.flows.context import RunContext
 from wsi_pipeline.flows.gather import PLACE, Columns
 from wsi_pipeline.results import NOTICE, SCHEMA_VERSION
-
-if TYPE_CHECKING:
-    from wsi_pipeline.flows.outputs import RunContext
 
 CELL_UNITS = {
     "x_l0": "px, level 0 of the shown slide", "y_l0": "px, level 0 of the shown slide",
