@@ -182,3 +182,22 @@ def test_the_class_map_shows_each_cell_where_it_is(crowd: tuple[Stains, Mpp]) ->
     assert (shown == measured.cells.class_index[inside]).mean() > 0.95
     hidden = paint_classes(measured, np.zeros(len(measured.cells), bool), core, 8)
     assert (hidden == UNPAINTED).all()
+
+
+def test_a_wall_belongs_to_the_strong_cell_behind_it(canvas: Canvas) -> None:
+    canvas.nucleus(300.0, 200.0)  # unstained, the walls of two strong neighbours on its side of the half-way line
+    for x in (300.0 - 48, 300.0 + 48):
+        canvas.nucleus(x, 200.0)
+        canvas.membrane(x, 200.0, od=1.1, width_um=1.2, at_um=7.0)
+    cells = measure(canvas.stains(), canvas.mpp).cells
+    order = np.argsort(cells.x)
+    assert [CELL_CLASSES[int(index)] for index in cells.class_index[order]] == ["3", "0", "3"]
+
+
+def test_a_stained_stretch_without_a_cell_behind_it_stays(canvas: Canvas) -> None:
+    canvas.nucleus(300.0, 200.0)
+    canvas.membrane(300.0, 200.0, od=0.6, share=0.4, at_um=5.0)
+    canvas.nucleus(300.0 - 52, 200.0)  # an unstained neighbour disowns nothing
+    cells = measure(canvas.stains(), canvas.mpp).cells
+    order = np.argsort(cells.x)
+    assert [CELL_CLASSES[int(index)] for index in cells.class_index[order]] == ["0", "2i"]

@@ -8,7 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_pipeline.cells.classify import classify_membrane, is_tumour
-from wsi_pipeline.cells.membrane import Membrane, Nucleus, measure_membrane, measure_nucleus, own_radius, solid_dab
+from wsi_pipeline.cells.membrane import (
+    Membrane,
+    Nucleus,
+    disown_walls,
+    measure_membrane,
+    measure_nucleus,
+    own_radius,
+    solid_dab,
+)
 from wsi_pipeline.cells.nuclei import Nuclei, find_nuclei, smooth
 from wsi_pipeline.cells.options import AssayProfile, CellOptions
 from wsi_pipeline.cells.rays import Profiles, Rays
@@ -68,21 +76,27 @@ def measure_cells(stains: Stains, core: Box, mpp: Mpp, assay: AssayProfile, opti
     nuclei = find_nuclei(stains, mpp, options)
     x = (nuclei.column * nuclei.step + 0.5 * (nuclei.step - 1)).astype(np.float32)
     y = (nuclei.row * nuclei.step + 0.5 * (nuclei.step - 1)).astype(np.float32)
-    inside = np.flatnonzero((x >= core.x) & (x < core.right) & (y >= core.y) & (y < core.bottom))
+    around_x, around_y = options.neighbour_um / mpp.x, options.neighbour_um / mpp.y
+    looked_at = np.flatnonzero(
+        (x >= core.x - around_x) & (x < core.right + around_x) & (y >= core.y - around_y) & (y < core.bottom + around_y)
+    )
     angle = (np.arange(options.directions) * 2 * np.pi / options.directions).astype(np.float32)
     radius = np.arange(0, options.ray_length_um, options.ray_step_um, dtype=np.float32)
-    rays = Rays(x[inside], y[inside], angle, radius, mpp)
-    number = inside + 1
-    if len(inside) == 0:
+    rays = Rays(x[looked_at], y[looked_at], angle, radius, mpp)
+    number = looked_at + 1
+    if len(looked_at) == 0:
         return Measurement(_no_cells(options.directions), nuclei, number)
-    own_um = own_radius(rays.sample(nuclei.owner, nuclei.step, nearest=True), number.astype(np.float32), radius)
+    owner = rays.sample(nuclei.owner, nuclei.step, nearest=True)
+    own_um = own_radius(owner, number.astype(np.float32), radius)
     evidence = smooth(nuclei.evidence, 0.7, nuclei.mpp)
     nucleus = measure_nucleus(rays.sample(evidence, nuclei.step), own_um, rays, options)
     dab = rays.sample(smooth(stains.dab, 0.25, mpp))
     solid = rays.sample(solid_dab(nuclei.dab, nuclei.mpp, options), nuclei.step)
     membrane = measure_membrane(dab, solid, nucleus, own_um, rays, options, assay)
+    membrane = disown_walls(membrane, owner, number.astype(np.float32), rays, assay, options)
     hematoxylin = rays.sample(nuclei.hematoxylin, nuclei.step)
     cells, real = _table(rays, nucleus, membrane, hematoxylin, dab, assay, options)
+    real &= (rays.x >= core.x) & (rays.x < core.right) & (rays.y >= core.y) & (rays.y < core.bottom)
     return Measurement(cells.chosen(real), nuclei, number[real])
 
 

@@ -20,6 +20,9 @@ from wsi_pipeline.geometry import Mpp
 GREY_PER_OD = 100
 """Grey levels per OD of the 8-bit density that is opened; 2.55 OD and more saturate, far above any cut-off."""
 
+BEHIND_UM = 1.4
+"""How far behind the middle of a wall the cell on its other side is looked for, um: past half the thickest membrane."""
+
 ELONGATION_REACH_UM = 5.0
 """How far from its centre a nucleus' form is looked at, um: within it a tumour nucleus ends, a spindle goes on."""
 
@@ -40,12 +43,17 @@ class Nucleus(NamedTuple):
 
 
 class Membrane(NamedTuple):
-    """Membrane per cell: `completeness` (N,) 0-1, `intensity` (N,) OD, `thickness` (N,) um, `found` (N, D) bool."""
+    """Membrane per cell: `completeness` (N,) 0-1, `intensity` (N,) OD, `thickness` (N,) um.
+
+    On each ray: `found` (N, D) bool, `density` (N, D) OD of the densest place, `place` (N, D) its index into the radii.
+    """
 
     completeness: NDArray[np.float32]
     intensity: NDArray[np.float32]
     thickness: NDArray[np.float32]
     found: NDArray[np.bool_]
+    density: NDArray[np.float32]
+    place: NDArray[np.int64]
 
 
 def own_radius(owner: Profiles, number: NDArray[np.float32], radius: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -137,6 +145,41 @@ def measure_membrane(
         _weak_end(peak, found),
         ((width * found).sum(axis=1) / count).astype(np.float32),
         found,
+        peak,
+        place[..., 0],
+    )
+
+
+def disown_walls(
+    membrane: Membrane,
+    owner: Profiles,
+    number: NDArray[np.float32],
+    rays: Rays,
+    assay: AssayProfile,
+    options: CellOptions,
+) -> Membrane:
+    """Return the membranes less the walls that belong to a neighbour, which a weak cell sees from its own side.
+
+    A cell that is stained in few directions does not own a stained wall behind which lies a completely stained cell that
+    is as dense or denser (within noise). `number` (N,) names the cells in `owner` (N, D, R); only those among them count.
+    """
+    known = np.zeros(int(max(owner.max(), number.max())) + 1, np.int64)
+    known[number.astype(np.int64)] = np.arange(1, len(number) + 1)
+    beyond = np.minimum(membrane.place + round(BEHIND_UM / float(rays.radius[1])), len(rays.radius) - 1)
+    neighbour = known[
+        np.take_along_axis(owner, beyond[..., None], axis=2)[..., 0].astype(np.int64)
+    ]  # 1-based, 0 unknown
+    completeness, intensity, x, y = (
+        np.concatenate([[0.0], values])[neighbour]
+        for values in (membrane.completeness, membrane.intensity, rays.x * rays.mpp.x, rays.y * rays.mpp.y)
+    )
+    near = np.hypot(x - (rays.x * rays.mpp.x)[:, None], y - (rays.y * rays.mpp.y)[:, None]) <= options.neighbour_um
+    foreign = (neighbour > 0) & (neighbour != np.arange(1, len(number) + 1)[:, None]) & near
+    stronger = (completeness >= assay.complete) & (intensity >= options.stronger * membrane.intensity[:, None])
+    weak = membrane.completeness < options.weak_completeness
+    found = membrane.found & ~(weak[:, None] & foreign & stronger)
+    return membrane._replace(
+        completeness=found.mean(axis=1, dtype=np.float32), intensity=_weak_end(membrane.density, found), found=found
     )
 
 

@@ -42,6 +42,13 @@ class CellOptions(BaseModel):
     solid_share: float = Field(
         0.65, description="a membrane is denser than any such body beside it: body OD < share * its OD"
     )
+    neighbour_um: float = Field(
+        14.0, description="a neighbour whose centre is farther away shares no wall, um (a large tumour cell's width)"
+    )
+    weak_completeness: float = Field(
+        0.5, description="a cell stained in fewer directions may owe them to a neighbour's wall, share"
+    )
+    stronger: float = Field(0.9, description="the neighbour's membrane is then at least this many times as dense")
     hematoxylin_min: float = Field(0.02, description="least mean hematoxylin inside a nucleus, OD")
     surround_share: float = Field(
         0.55,
@@ -60,7 +67,7 @@ class CellOptions(BaseModel):
     def halo_px(self, mpp: Mpp) -> int:
         """Return how many analysis px around a region decide the cells inside it, rounded up to 8."""
         seek_um = max(3.0 * self.nucleus_sigma_um, self.surround_um / 2) + self.nucleus_spacing_um
-        reach_um = 2.0 * self.ray_length_um + seek_um + 1.0
+        reach_um = 2.0 * self.ray_length_um + self.neighbour_um + seek_um + 1.0
         return 8 * ceil(reach_um / min(mpp) / 8)
 
 
