@@ -160,8 +160,8 @@ def disown_walls(
 ) -> Membrane:
     """Return the membranes less the walls that belong to a neighbour, which a weak cell sees from its own side.
 
-    A cell that is stained in few directions does not own a stained wall behind which lies a completely stained cell that
-    is as dense or denser (within noise). `number` (N,) names the cells in `owner` (N, D, R); only those among them count.
+    A cell that is stained in few directions does not own a stained wall behind which lies a completely stained cell
+    that is as dense or denser (within noise). `number` (N,) names the cells in `owner` (N, D, R); only those count.
     """
     known = np.zeros(int(max(owner.max(), number.max())) + 1, np.int64)
     known[number.astype(np.int64)] = np.arange(1, len(number) + 1)
