@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -188,3 +189,24 @@ def test_outside_the_main_thread_nothing_is_held() -> None:
     thread.start()
     thread.join()
     assert seen == [signal.default_int_handler]
+
+
+@pytest.mark.slow
+def test_a_cluster_that_cannot_be_closed_in_order_is_stopped_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    from distributed import LocalCluster  # noqa: PLC0415
+
+    executor = make_executor(EngineOptions(workers=1), None)
+    assert list(executor.run(abs, [-1])) == [1]
+    closed = LocalCluster.close
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("can only join a started process")
+
+    monkeypatch.setattr(LocalCluster, "close", fail)
+    executor.close()
+    monkeypatch.setattr(LocalCluster, "close", closed)
+    executor.close()
+    deadline = time.monotonic() + 10
+    while multiprocessing.active_children() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not multiprocessing.active_children()

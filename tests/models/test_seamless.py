@@ -8,8 +8,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the models extra: pip install 'wsi-her2[models]'")
 
 from wsi_pipeline.geometry import Box, Size, cut  # noqa: E402
+from wsi_pipeline.models.preprocess import image_pixels  # noqa: E402
 from wsi_pipeline.models.pspstain import Generator  # noqa: E402
-from wsi_pipeline.models.seamless import CALIBRATION_PX, SeamlessStainer, from_tensor, to_tensor  # noqa: E402
+from wsi_pipeline.models.seamless import CALIBRATION_PX, SeamlessStainer, to_tensor  # noqa: E402
 
 WIDTH, HEIGHT = 731, 523
 
@@ -76,7 +77,9 @@ def test_local_statistics_are_nearer_to_the_window_than_global_ones(slide: np.nd
     corner = Box(0, 0, 200, 200)
     with torch.inference_mode():
         box = Box(100 - CALIBRATION_PX // 2, 100 - CALIBRATION_PX // 2, CALIBRATION_PX, CALIBRATION_PX)
-        own = from_tensor(plain(to_tensor(reader(slide)(box))))[-box.y : -box.y + 200, -box.x : -box.x + 200]
+        own = image_pixels(plain(to_tensor(reader(slide)(box))))[0].numpy()[
+            -box.y : -box.y + 200, -box.x : -box.x + 200
+        ]
     errors = []
     for spacing in (200, None):
         made = stainer(slide, spacing)

@@ -16,11 +16,12 @@ def doctor(
     folder: Annotated[Path, typer.Argument(help="Folder whose disk is looked at.")] = Path(),
 ) -> None:
     """Show versions, devices, readers and free disk, and end with 1 when something needed is broken."""
+    from wsi_pipeline.engine.interface import usable_processors  # noqa: PLC0415 - keeps --help quick
     from wsi_pipeline.provenance import machine, versions  # noqa: PLC0415 - keeps --help quick
 
     lines = [f"{name}: {value}" for name, value in versions().items()]
     lines += [f"{name}: {value}" for name, value in machine().items()]
-    lines.append(f"processors: {_processors()}")
+    lines.append(f"processors: {usable_processors()}")
     lines.append(f"memory: {_memory_gb():.1f} GB")
     lines.append(f"device: {_device()}")
     problems = []
@@ -32,11 +33,6 @@ def doctor(
     lines.append(f"free disk in {folder.resolve()}: {free / 1e9:.1f} GB")
     sys.stdout.write("\n".join(lines) + "\n")
     raise typer.Exit(1 if problems else 0)
-
-
-def _processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory_gb() -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
@@ -16,7 +16,7 @@ from distributed import Client, Future, LocalCluster, Security, wait
 from distributed.comm.core import CommClosedError, connect
 from distributed.scheduler import KilledWorker
 
-from wsi_pipeline.engine.interface import EngineOptions, Outcome, Task
+from wsi_pipeline.engine.interface import EngineOptions, Outcome, Task, usable_processors
 from wsi_pipeline.engine.interrupts import interrupts_held
 from wsi_pipeline.errors import ClusterError
 
@@ -132,8 +132,7 @@ class DaskExecutor:
     def _close_cluster(self) -> None:
         """Stop the cluster that was started here, if one was."""
         if self._cluster:
-            with interrupts_held():
-                self._cluster.close(timeout=10)
+            _stop(self._cluster)
 
 
 def _require_answer(scheduler: str) -> None:
@@ -171,8 +170,7 @@ def _local_cluster(options: EngineOptions) -> LocalCluster:
             )
     except KeyboardInterrupt:  # it waited until the cluster was there
         if cluster:
-            with interrupts_held():
-                cluster.close(timeout=10)
+            _stop(cluster)
         raise
     except (OSError, TimeoutError, RuntimeError) as error:
         raise ClusterError(
@@ -181,8 +179,12 @@ def _local_cluster(options: EngineOptions) -> LocalCluster:
     return cluster
 
 
-def usable_processors() -> int:
-    """Return how many processors this process may use (fewer than the machine's on a shared server)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _stop(cluster: LocalCluster) -> None:
+    """Stop a local cluster and its processes, come what may: the run is over, and its own error is the one to show."""
+    with interrupts_held():
+        try:
+            cluster.close(timeout=10)
+        except (AssertionError, TimeoutError):
+            # distributed cannot join a worker that its nanny is just starting anew after a crash
+            for worker in multiprocessing.active_children():
+                worker.kill()

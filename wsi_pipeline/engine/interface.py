@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
@@ -38,3 +39,10 @@ class Executor(Protocol):
     def close(self) -> None:
         """Free what the executor holds."""
         ...
+
+
+def usable_processors() -> int:
+    """Return how many processors this process may use (fewer than the machine's on a shared server)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -11,7 +11,7 @@ from wsi_pipeline.scoring.rule import RuleOptions
 from wsi_pipeline.scoring.slide_score import SlideScore, score_tiles
 
 STAIN_REFUSALS = {
-    "he": "the slide is H&E, and HER2 is measured on IHC; no virtual stain is installed",
+    "he": "the slide is H&E, and HER2 is measured on IHC; a virtual stain is not scored",
     "unknown": "the stain is neither H&E nor hematoxylin with DAB; say --stain ihc to measure it all the same",
 }
 

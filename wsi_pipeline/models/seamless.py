@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wsi_pipeline.geometry import Box, Size, ceil_div
+from wsi_pipeline.models.preprocess import image_pixels
 from wsi_pipeline.models.pspstain import SIDE_MULTIPLE, BlurDown, BlurUp, Generator, ResidualBlock
 
 HALO_PX = 72
@@ -128,9 +129,9 @@ class SeamlessStainer:
         window = Box(left, top, right - left, bottom - top)
         self._give(window)
         with torch.inference_mode():
-            stained = from_tensor(self._generator(to_tensor(read(window))))
+            stained = image_pixels(self._generator(to_tensor(read(window))))[0].cpu().numpy()
         x, y = box.x - window.x, box.y - window.y
-        return stained[y : y + box.height, x : x + box.width]
+        return np.asarray(stained[y : y + box.height, x : x + box.width], dtype=np.uint8)
 
     def _measure(self, rgb: NDArray[np.uint8]) -> Measured:
         """Return mean and deviation (C,) of every layer over one window that is normalised by itself."""
@@ -164,12 +165,6 @@ def use_one_thread() -> None:
 def to_tensor(rgb: NDArray[np.uint8]) -> Tensor:
     """Return RGB (H, W, 3) uint8 as (1, 3, H, W) float32 in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].float() / 127.5 - 1.0
-
-
-def from_tensor(image: Tensor) -> NDArray[np.uint8]:
-    """Return (1, 3, H, W) in [-1, 1] as RGB (H, W, 3) uint8."""
-    grey = ((image[0].float() + 1.0) * 127.5).round().clamp(0, 255).byte()
-    return np.asarray(grey.permute(1, 2, 0).cpu().numpy())
 
 
 def _replace_norms(layers: nn.Sequential) -> Iterator[PositionalNorm]:
