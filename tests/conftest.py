@@ -23,3 +23,9 @@ def real_data() -> Path:
 def samples() -> Path:
     """Return the folder of the committed sample slides."""
     return REPOSITORY / "sample_slides"
+
+
+@pytest.fixture(autouse=True)
+def _no_weights_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for weights in an empty folder, whatever lies on this machine."""
+    monkeypatch.setenv("WSI_HER2_WEIGHTS", str(tmp_path / "user"))

@@ -31,10 +31,12 @@ HOMES = {
     "safetensors": {"models", "training", "engine", "explain"},
     "dask": {"engine"},
     "distributed": {"engine"},
+    "captum": {"explain"},
+    "openvino": {"models"},
     "fastapi": {"service"},
     "openslide": {"slide"},
     "tiffslide": {"slide"},
-    "tifffile": {"slide", "training"},
+    "tifffile": {"slide", "training", "export"},
     "imagecodecs": {"slide", "training"},
 }
 """Heavy or replaceable package -> the parts (or files) that may import it."""

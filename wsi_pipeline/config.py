@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from wsi_pipeline.cells.options import AssayProfile, CellOptions
 from wsi_pipeline.engine.interface import EngineOptions
 from wsi_pipeline.errors import UsageError
+from wsi_pipeline.models.options import ModelOptions
 from wsi_pipeline.scoring.rule import RuleOptions
+from wsi_pipeline.stain.quality import QualityOptions
 from wsi_pipeline.tiling import TilingOptions
 from wsi_pipeline.tissue.mask import TissueOptions
 
@@ -46,6 +49,13 @@ class Settings(BaseSettings):
     cells: CellOptions = CellOptions()
     rule: RuleOptions = RuleOptions()
     engine: EngineOptions = EngineOptions()
+    evidence: str = Field(
+        "auto",
+        pattern="^(auto|cells|tiles|both)$",
+        description="what the score rests on; auto: cells, and the tile classifier beside them where there is one",
+    )
+    models: ModelOptions = ModelOptions()
+    quality: QualityOptions = QualityOptions()
     output: OutputOptions = OutputOptions()
 
     @model_validator(mode="after")
@@ -101,10 +111,14 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise UsageError(f"--set {text}", f"{value!r} is not a YAML value") from error
 
 
-def settings_hash(settings: Settings, assay: AssayProfile) -> str:
-    """Return the SHA-256 of everything that can change the numbers (how the work is spread cannot)."""
+def settings_hash(settings: Settings, assay: AssayProfile, weights: Mapping[str, str] | None = None) -> str:
+    """Return the SHA-256 of everything that can change the numbers (how the work is spread cannot).
+
+    `weights`: network -> SHA-256 of its tensors.
+    """
     content = settings.model_dump(mode="json", exclude={"engine", "output"}) | {
-        "profile": assay.model_dump(mode="json")
+        "profile": assay.model_dump(mode="json"),
+        "weights": dict(weights or {}),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -1,7 +1,7 @@
 """Sizes, boxes and pixel sizes as plain tuples, with the names of their frames.
 
 Frames used throughout: `_l0` level-0 pixels of the slide as a viewer shows it (origin at the upper left of the scanned
-bounds), `_an` analysis pixels (level-0 divided by the integer analysis downsample), `_map` heatmap pixels, `_um`
+bounds), `_an` analysis pixels (level-0 px divided by the analysis grid's ratio), `_map` heatmap pixels, `_um`
 micrometres. x is the column, y the row.
 """
 

@@ -8,10 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from wsi_pipeline.geometry import Box
 
-SCHEMA_VERSION = "1.0"
-"""Major number changes when a field changes meaning or goes."""
+SCHEMA_VERSION = "1.1"
+"""Major number changes when a field changes meaning or goes, minor when one is added."""
 
 NOTICE = "Research use only. Not a medical device; not for diagnosis."
+
+VIRTUAL_NOTICE = f"Research use only, inferred from H&E: the stain is virtual. {NOTICE.split('. ', 1)[1]}"
 
 Score = Literal["0", "1+", "2+", "3+", "not evaluable"]
 Category = Literal["null", "ultralow", "low", "equivocal", "positive", "not evaluable"]
@@ -86,6 +88,25 @@ class CellCounts(_Record):
     tumour_rule: str
 
 
+class TileRecord(ScoreRecord):
+    """What the tile classifier says, beside or instead of the cells."""
+
+    classified: int = Field(description="tiles that count: with enough tissue, accepted, in scored pieces")
+    weighted_by: Literal["tumour cells", "tissue"]
+    mean_entropy_bits: float | None = Field(description="uncertainty of the tiles that count, 0-2 bits")
+    cam_contrast: str | None = Field(description="what the CAM map explains, such as 3+ against 2+")
+    cam_limit: float | None = Field(description="logit units at which its colours end")
+
+
+class QualityRecord(_Record):
+    """What the filter said of a virtual stain's tiles."""
+
+    judged: int = Field(description="tiles with enough tissue")
+    rejected: int = Field(description="tiles that failed any check; nothing in them is scored")
+    reasons: dict[str, int] = Field(description="tiles by failed check; a tile may fail several")
+    not_made: tuple[str, ...] = Field(description="checks that could not be made here")
+
+
 class RegionRecord(_Record):
     """What the score was restricted to."""
 
@@ -114,6 +135,14 @@ class Result(_Record):
     scored_region: RegionRecord
     pieces: tuple[PieceRecord, ...]
     evidence: Literal["cells", "tiles", "cells and tiles", "none"]
+    agreement: Literal["agree", "one category apart", "apart", "one evidence only"] = Field(
+        description="whether cells and tiles give the same score"
+    )
+    confidence: Literal["high", "moderate", "low", "none"] = Field(description="never above low on a virtual stain")
+    tiles: TileRecord | None = Field(description="the tile classifier's own score")
+    virtual_stain: bool = Field(description="whether everything was measured on a stain inferred from H&E")
+    quality: QualityRecord | None = Field(description="of the virtual stain")
+    networks: dict[str, Any] = Field(description="stainer and classifier: manifest, and how they were run")
     assay: str
     warnings: tuple[str, ...]
     outputs: dict[str, Any] = Field(description="paths relative to the run folder")

@@ -66,7 +66,7 @@ def test_a_result_keeps_the_contract(name: str, sample_run: Callable[[str], Any]
     assert len(result["slide"]["sha256"]) == 64
     provenance = result["provenance"]
     assert provenance["versions"]["wsi-her2"]
-    assert provenance["device"] == "cpu"
+    assert provenance["devices"] == ["cpu"]
     assert len(provenance["settings_sha256"]) == 64
     assert all(seconds >= 0 for seconds in provenance["seconds"].values())
     assert provenance["settings"]["rule"]["min_cells"] == 100

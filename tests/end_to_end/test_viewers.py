@@ -15,7 +15,7 @@ import pytest
 from ome_zarr_models import open_ome_zarr
 from shapely.geometry import shape
 
-MAPS = ("her2_class", "dab_density", "positive_share")
+MAPS = ("her2_class", "dab_density", "dab_pseudocolour", "positive_share")
 
 
 @pytest.fixture(scope="module")

@@ -47,8 +47,12 @@ def test_serial_is_chosen_without_importing_dask() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"executor": "spark"}, {"workers": -1}, {"tasks_ahead": 0}, {"max_unreadable_percent": 101}, {"gpu": 1}]
-)
+    "wrong",
+    [
+        {"executor": "spark"}, {"workers": -1}, {"tasks_ahead": 0}, {"max_unreadable_percent": 101}, {"gpu": 1},
+        {"device_threads": 0},
+    ],
+)  # fmt: skip
 def test_options_refuse_nonsense(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         EngineOptions(**wrong)  # type: ignore[arg-type]
@@ -193,18 +197,18 @@ def test_outside_the_main_thread_nothing_is_held() -> None:
 
 @pytest.mark.slow
 def test_a_cluster_that_cannot_be_closed_in_order_is_stopped_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    from distributed import LocalCluster  # noqa: PLC0415
+    from distributed import SpecCluster  # noqa: PLC0415
 
     executor = make_executor(EngineOptions(workers=1), None)
     assert list(executor.run(abs, [-1])) == [1]
-    closed = LocalCluster.close
+    closed = SpecCluster.close
 
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("can only join a started process")
 
-    monkeypatch.setattr(LocalCluster, "close", fail)
+    monkeypatch.setattr(SpecCluster, "close", fail)
     executor.close()
-    monkeypatch.setattr(LocalCluster, "close", closed)
+    monkeypatch.setattr(SpecCluster, "close", closed)
     executor.close()
     deadline = time.monotonic() + 10
     while multiprocessing.active_children() and time.monotonic() < deadline:

@@ -62,15 +62,13 @@ def run_regions(folder: Path, case: Case) -> tuple[dict[str, np.ndarray], dict[s
     slide = folder / "cell.png"
     cv2.imwrite(str(slide), cell_picture(SIZE, [case.place], Mpp(case.mpp, case.mpp))[..., ::-1])
     grid = make_grid(SIZE, Mpp(case.mpp, case.mpp), TilingOptions(region_tiles=case.region_tiles))
-
-    class Ihc:
-        stain = "ihc"
-
-    maps = create_maps(folder, grid, Ihc())  # type: ignore[arg-type]
+    maps = create_maps(folder, grid, cells=True, virtual=False)
     (folder / "parts").mkdir()
     settings = load_settings(None, {})
     spec = SlideSpec(slide, require_mpp=False)
-    plan = RegionPlan(spec, grid, WHITE, load_assay("default"), settings.cells, maps, folder / "parts")
+    plan = RegionPlan(
+        spec, round(0.25 / case.mpp), grid, WHITE, load_assay("default"), settings.cells, maps, folder / "parts"
+    )
     tasks = []
     for region in grid.regions():
         shape = (-(-region.core_an.height // 8), -(-region.core_an.width // 8))
@@ -111,7 +109,7 @@ def test_one_cell_is_reported_once_and_where_it_is(case: Case, tmp_path: Path) -
     seam = [case.place[axis] / (256 * downsample * case.region_tiles) % 1 for axis in (0, 1)]
     if all(0.08 < part < 0.92 for part in seam):  # a cell is painted in the region of its centre only
         assert middle == pytest.approx(case.place, abs=map_px_l0 / 2)
-    density = maps[DENSITY_MAP].astype(float)
+    density = maps[DENSITY_MAP] - 1.0  # 1 is measured, and nothing found
     y, x = np.mgrid[: density.shape[0], : density.shape[1]] + 0.5
     found = ((density * x).sum() / density.sum() * map_px_l0, (density * y).sum() / density.sum() * map_px_l0)
     assert found == pytest.approx(case.place, abs=map_px_l0 / 4)
@@ -152,7 +150,7 @@ def test_a_slide_with_bounds_reports_the_shown_frame_and_the_whole_one(
     path.write_bytes(b"stands for a slide")
     slide = bounded_slide(path, full, bounds)
     monkeypatch.setattr("wsi_pipeline.flows.score.open_slide", lambda *_args, **_options: slide)
-    monkeypatch.setattr("wsi_pipeline.flows.region._opened", lambda _spec: bounded_slide(path, full, bounds))
+    monkeypatch.setattr("wsi_pipeline.flows.region.opened", lambda _spec: bounded_slide(path, full, bounds))
     settings = load_settings("serial", {"tiling.region_tiles": 2})
     result, folder = score_slide(ScoreRequest(path, tmp_path / "out", settings, stain="ihc"))
     assert result.cells.tumour >= 0.9 * len(places), result.reason
@@ -173,10 +171,10 @@ def test_chunks_divide_regions() -> None:
     for tiles in range(1, 33):
         for map_px in (2, 4, 8, 16):
             grid = make_grid(SIZE, Mpp(0.25, 0.26), TilingOptions(region_tiles=tiles, map_px=map_px))
-            chunk = chunk_px(grid)
+            chunk = chunk_px(grid, map_px)
             assert grid.region_px // map_px % chunk == 0
             assert 16 <= chunk <= 1024
-    assert chunk_px(make_grid(SIZE, Mpp(0.25, 0.26), TilingOptions())) == 256
+    assert chunk_px(make_grid(SIZE, Mpp(0.25, 0.26), TilingOptions()), 8) == 256
 
 
 def test_a_request_for_a_piece_that_is_not_there_leaves_nothing(tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request(slide: Path, out: Path, weights: Path, name: str = "light", executor: str = "serial") -> StainRequest:
-    return StainRequest(slide, out, load_settings(None, {"engine.executor": executor}), name, weights)
+    settings = load_settings(None, {"engine.executor": executor, "models.stainer": name, "models.precision": "fp32"})
+    return StainRequest(slide, out, settings, weights)
 
 
 def image_of(folder: Path) -> np.ndarray:
@@ -58,6 +59,7 @@ def test_a_slide_becomes_a_pyramid_in_its_place(slide: Path, weights: Path, tmp_
     assert (image == 255).all(axis=-1).mean() > 0.01
     assert (image[250:350, 350:450] != 255).any(axis=-1).mean() > 0.9
     assert "inferred from H&E" in record["notice"]
+    assert record["provenance"]["engine"]["unreadable_px"] == 0
     assert record["model"]["sha256"]
     assert json.loads((folder / "stain.json").read_text()) == record
     assert {path.name for path in folder.iterdir()} == {"maps", "qupath", "stain.json"}
@@ -77,7 +79,7 @@ def test_wrong_weights_and_wrong_slides_are_refused(slide: Path, weights: Path, 
     with pytest.raises(WeightsError, match="no such weights"):
         stain_slide(request(slide, tmp_path / "out", weights, "absent"))
     save_weights(IHCNet().state_dict(), "ihcnet", ModelCard(name="tiles", mpp=0.5, licence="none"), weights)
-    with pytest.raises(UsageError, match="a classifier, not a stainer"):
+    with pytest.raises(UsageError, match="is a classifier of IHC tiles"):
         stain_slide(request(slide, tmp_path / "out", weights, "tiles"))
     with pytest.raises(UnsupportedSlideError, match="not H&E"):
         stain_slide(request(samples / "phantom_2plus.svs", tmp_path / "out", weights))

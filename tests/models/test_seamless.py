@@ -103,3 +103,13 @@ def test_glass_decides_nothing(slide: np.ndarray) -> None:
     tissue = field.mean[0][:, :, [c for c in range(field.mean[0].shape[2]) if (c + 0.5) * 160 > WIDTH / 2]]
     torch.testing.assert_close(left, tissue.mean(dim=(1, 2))[:, None].expand_as(left))
     assert right.std() > 0
+
+
+def test_a_generator_can_be_taken_over_again(slide: np.ndarray) -> None:
+    torch.manual_seed(7)
+    network = Generator(width=6)
+    first, second = (SeamlessStainer(network) for _ in range(2))
+    assert second.needs_calibration
+    second.use(first.calibrate(reader(slide), Size(WIDTH, HEIGHT), lambda _box: True, None, 1))
+    box = Box(300, 200, 101, 50)
+    np.testing.assert_array_equal(second.stain(reader(slide), box), first.stain(reader(slide), box))

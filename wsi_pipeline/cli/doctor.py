@@ -24,6 +24,7 @@ def doctor(
     lines.append(f"processors: {usable_processors()}")
     lines.append(f"memory: {_memory_gb():.1f} GB")
     lines.append(f"device: {_device()}")
+    lines += _networks()
     problems = []
     for name in ("openslide", "tiffslide", "cv2", "zarr", "distributed"):
         problem = _import_problem(name)
@@ -52,6 +53,23 @@ def _device() -> str:
     if torch.cuda.is_available():
         return f"cuda: {torch.cuda.get_device_name(0)}"
     return "cpu"
+
+
+def _networks() -> list[str]:
+    """Return one line per architecture on what would run it and why, or why nothing would."""
+    from wsi_pipeline.errors import WsiHer2Error  # noqa: PLC0415 - keeps --help quick
+    from wsi_pipeline.models.manifest import ARCHITECTURES  # noqa: PLC0415
+    from wsi_pipeline.models.options import ModelOptions  # noqa: PLC0415
+    from wsi_pipeline.models.runtime import choose_runtime  # noqa: PLC0415
+
+    lines = []
+    for architecture in ARCHITECTURES:
+        try:
+            made = choose_runtime(architecture, ModelOptions())
+        except WsiHer2Error as error:
+            return [f"networks: {error}"]
+        lines.append(f"network {architecture}: {made.device}, {made.precision}, {made.backend} ({made.why})")
+    return lines
 
 
 def _import_problem(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from wsi_pipeline.cli import doctor, info, models, run, settings, stain
+from wsi_pipeline.cli import doctor, explain, info, models, run, settings, stain
 from wsi_pipeline.errors import EXIT_INTERRUPTED, ResourceError, UsageError, WsiHer2Error
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("info")(info.info)
 app.command("doctor")(doctor.doctor)
 app.command("settings")(settings.settings)
 app.command("stain")(stain.stain)
+app.command("explain")(explain.explain)
 app.add_typer(models.app, name="models")
 
 

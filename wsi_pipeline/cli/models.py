@@ -1,8 +1,9 @@
-"""`wsi-her2 models`: which weights there are, what they are, whether they are sound, and checkpoints from elsewhere."""
+"""`wsi-her2 models`: which weights there are, what they are, whether they are sound; checkpoints in, exports out."""
 
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from wsi_pipeline.models.manifest import Manifest, ModelCard
     from wsi_pipeline.models.registry import Weights
 
-app = typer.Typer(help="List, show, verify and import the weights of networks. Nothing is ever downloaded.")
+app = typer.Typer(help="List, show, verify, import and export the weights of networks. Nothing is ever downloaded.")
 
 IMPORT_HINT = "add a checkpoint: wsi-her2 models import FILE --name NAME --licence LICENCE --mpp UM_PER_PX"
 SOUND = "hash, tensors and fixture outputs agree"
@@ -24,6 +25,13 @@ Folder = Annotated[
     typer.Option("--weights", help="Folder of weights, before WSI_HER2_WEIGHTS (or ~/.wsi-her2/weights) and our own."),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+class ExportFormat(StrEnum):
+    """What other programs take."""
+
+    onnx = "onnx"
+    wsinfer = "wsinfer"
 
 
 @app.command("list")
@@ -127,6 +135,39 @@ def import_(  # noqa: PLR0913, PLR0917 - one option per fact
     folder = weights if weights is not None else user_folder()
     manifest: Manifest = import_checkpoint(file, card, folder)
     sys.stdout.write(f"{manifest.name}: {manifest.architecture}, written to {folder}\n")
+
+
+@app.command("export")
+def export(
+    name: Annotated[str, typer.Argument(help="Name of the weights.")],
+    form: Annotated[
+        ExportFormat, typer.Option("--format", help="onnx: a file; wsinfer: a folder for WSInfer and QuPath.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="New file (.onnx) or folder; nothing is overwritten.")],
+    weights: Folder = None,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Write some weights, verified first, in a form that other programs run."""
+    from wsi_pipeline.models.extra import require_models_extra  # noqa: PLC0415 - keeps --help quick
+
+    require_models_extra()
+    from wsi_pipeline.models.load import load_model  # noqa: PLC0415
+
+    model = load_model(name, weights)
+    if form is ExportFormat.wsinfer:
+        from wsi_pipeline.models.export_wsinfer import CONFIG, TORCHSCRIPT, export_wsinfer  # noqa: PLC0415
+
+        export_wsinfer(model, out)
+        sys.stdout.write(f"{name}: {CONFIG} and {TORCHSCRIPT} for WSInfer and QuPath, written to {out}\n")
+        return
+    from wsi_pipeline.models.export_onnx import OPSET, export_onnx, metadata  # noqa: PLC0415
+
+    export_onnx(model, out)
+    sys.stdout.write(f"{name}: ONNX, opset {OPSET}, written to {out}\n")
+    facts = metadata(model.manifest)
+    for field in ("input", "output", "windows"):
+        if field in facts:
+            sys.stdout.write(f"{field}: {facts[field]}\n")
 
 
 def _card(**facts: str | float | bool) -> ModelCard:

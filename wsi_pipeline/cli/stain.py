@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from wsi_pipeline.cli.networks import Backend, Device, Precision, Stainer, WeightsFolder, overrides
+
 
 class HeStain(StrEnum):
     """Whether to trust the detection of the stain."""
@@ -26,31 +28,40 @@ class Statistics(StrEnum):
 
 def stain(  # noqa: PLR0913, PLR0917 - the options of the command
     slide: Annotated[Path, typer.Argument(help="H&E slide or image file.")],
-    weights: Annotated[str, typer.Option(help="Name of a stainer, see `wsi-her2 models list`.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="New folder for the results.")] = Path("results"),
-    weights_folder: Annotated[Path | None, typer.Option(help="Folder of weights to look in first.")] = None,
+    stainer: Stainer = None,
+    weights: WeightsFolder = None,
     mpp: Annotated[float | None, typer.Option(help="Pixel size of level 0 in um/px; wins over the file's own.")] = None,
     assume_mpp: Annotated[float | None, typer.Option(help="Pixel size in um/px where the file has none.")] = None,
     stain_is: Annotated[HeStain, typer.Option("--stain", help="he: stain it whatever it looks like.")] = HeStain.auto,
     statistics: Annotated[
-        Statistics, typer.Option(help="Instance normalisation: one set for the slide, or local ones on a grid.")
-    ] = Statistics.slide,
+        Statistics | None, typer.Option(help="Instance normalisation: one set for the slide, or local ones on a grid.")
+    ] = None,
+    ome_tiff: Annotated[bool, typer.Option("--ome-tiff", help="Write a pyramidal OME-TIFF (JPEG) as well.")] = False,
+    device: Device = None,
+    precision: Precision = None,
+    backend: Backend = None,
     scheduler: Annotated[str | None, typer.Option(help="Address of a running dask scheduler.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Settings: a name in configs/, or a YAML file.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override one setting; repeatable.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
 ) -> None:
     """Infer a HER2 IHC image from an H&E slide and write it as a pyramid, with a QuPath project that shows both."""
-    from wsi_pipeline.cli.progress import progress_bar  # noqa: PLC0415 - keeps --help quick
+    from wsi_pipeline.cli.progress import reporter  # noqa: PLC0415 - keeps --help quick
     from wsi_pipeline.config import load_settings, parse_override  # noqa: PLC0415
     from wsi_pipeline.flows.stain import StainRequest, stain_slide  # noqa: PLC0415
     from wsi_pipeline.models.extra import require_models_extra  # noqa: PLC0415
 
     require_models_extra()
-    settings = load_settings(None, dict(parse_override(text) for text in set_ or []))
-    with progress_bar() as progress:
+    given = dict(parse_override(text) for text in set_ or [])
+    given |= overrides(stainer=stainer, device=device, precision=precision, backend=backend)
+    if statistics is not None:
+        given["models.statistics"] = statistics.value
+    settings = load_settings(preset, given)
+    with reporter() as report:
         request = StainRequest(
-            slide, out, settings, weights, weights_folder, mpp, assume_mpp, stain_is.value, statistics.value,
-            scheduler, progress,
+            slide, out, settings, weights, mpp, assume_mpp, stain_is.value, ome_tiff, scheduler, report.show, report.say
         )  # fmt: skip
         record, folder = stain_slide(request)
-    sys.stderr.write(f"{record['notice']} Model: {record['model']['name']}.\nresults: {folder}\n")
+    model = record["model"]
+    sys.stderr.write(f"{record['notice']} Stainer: {model['name']}; {model['licence']}.\nresults: {folder}\n")

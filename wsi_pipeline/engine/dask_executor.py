@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
@@ -12,12 +11,13 @@ from itertools import islice
 from typing import Any
 
 import dask
-from distributed import Client, Future, LocalCluster, Security, wait
+from distributed import Client, Future, Security, wait
 from distributed.comm.core import CommClosedError, connect
 from distributed.scheduler import KilledWorker
 
-from wsi_pipeline.engine.interface import EngineOptions, Outcome, Task, usable_processors
+from wsi_pipeline.engine.interface import GPU, EngineOptions, Outcome, Task
 from wsi_pipeline.engine.interrupts import interrupts_held
+from wsi_pipeline.engine.local_cluster import start_local_cluster, stop_local_cluster
 from wsi_pipeline.errors import ClusterError
 
 CONNECT_SECONDS = 10
@@ -37,9 +37,10 @@ NOISY_LOGGERS = (
 class DaskExecutor:
     """Keeps a bounded number of regions in flight, so that neither scheduler nor client fills up."""
 
-    def __init__(self, options: EngineOptions, scheduler: str | None) -> None:
-        """Start a local cluster, or join `scheduler`. Raises ClusterError."""
+    def __init__(self, options: EngineOptions, scheduler: str | None, gpus: tuple[int, ...] = ()) -> None:
+        """Start a local cluster with a worker for each of `gpus`, or join `scheduler`. Raises ClusterError."""
         self._options = options
+        self._gpus = gpus
         self._name = f"--scheduler {scheduler}" if scheduler else "dask"
         self._flying: set[Future[Any]] = set()
         # people watch the progress bar; a lost worker is retried, and a lost cause is our own error
@@ -48,7 +49,7 @@ class DaskExecutor:
         dask.config.set({"distributed.admin.log-format": "%(message)s", "distributed.worker.daemon": False})
         if scheduler:
             _require_answer(scheduler)
-        self._cluster = None if scheduler else _local_cluster(options)
+        self._cluster = None if scheduler else start_local_cluster(options, gpus)
         try:
             self._client = Client(self._cluster or scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, TimeoutError) as error:
@@ -57,16 +58,32 @@ class DaskExecutor:
         except KeyboardInterrupt:
             self._close_cluster()
             raise
+        if scheduler and gpus:
+            self._require_gpu(scheduler)
 
-    def run(self, function: Callable[[Task], Outcome], tasks: Iterable[Task]) -> Iterator[Outcome]:
+    def _require_gpu(self, scheduler: str) -> None:
+        """Raise ClusterError, the scheduler left, unless one of its workers has a GPU."""
+        with self._losses_named():
+            if self._threads(device=True):
+                return
+        self.close()
+        threads = self._options.device_threads
+        start = f'dask worker {scheduler} --nthreads {threads} --resources "{GPU}={threads}"'
+        raise ClusterError(self._name, f"no worker there declares the resource {GPU}", f"start one per GPU: {start}")
+
+    def run(
+        self, function: Callable[[Task], Outcome], tasks: Iterable[Task], *, device: bool = False
+    ) -> Iterator[Outcome]:
         """Yield the outcomes as they come; tasks of a lost worker run again elsewhere. Raises ClusterError."""
+        device = device and bool(self._gpus)
+        wanted = {GPU: 1} if device else None
         waiting = iter(tasks)
         self._flying.clear()
         while True:
             with self._losses_named():
-                for task in islice(waiting, self._room()):
-                    self._flying.add(self._client.submit(function, task, pure=False))
-                done = self._first_done()
+                for task in islice(waiting, self._room(device=device)):
+                    self._flying.add(self._client.submit(function, task, pure=False, resources=wanted))
+                done = self._first_done(device=device)
             if not done:
                 return
             for future in done:
@@ -76,21 +93,29 @@ class DaskExecutor:
                 future.release()
                 yield outcome
 
-    def _room(self) -> int:
-        """Return how many more regions the workers of this moment should be given."""
-        threads = max(sum(self._client.nthreads().values()), 1)
-        return max(int(threads) * self._options.tasks_ahead - len(self._flying), 0)
+    def _threads(self, *, device: bool) -> int:
+        """Return how many threads could take tasks at this moment: all of them, or those beside a GPU."""
+        if not device:
+            return int(sum(self._client.nthreads().values()))
+        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        return int(sum(min(worker["nthreads"], worker["resources"].get(GPU, 0)) for worker in workers))
 
-    def _first_done(self) -> set[Future[Any]]:
+    def _room(self, *, device: bool) -> int:
+        """Return how many more regions the workers of this moment should be given."""
+        threads = max(self._threads(device=device), 1)
+        return max(threads * self._options.tasks_ahead - len(self._flying), 0)
+
+    def _first_done(self, *, device: bool) -> set[Future[Any]]:
         """Wait until a region in flight is done, well or badly, and return those that are. Raises ClusterError."""
         while self._flying:
             try:
                 with self._client.as_current():
                     return set(wait(list(self._flying), WORKERLESS_SECONDS, "FIRST_COMPLETED").done)
             except TimeoutError as error:
-                if not self._client.nthreads():
+                if not self._threads(device=device):
                     self._flying.clear()
-                    problem = f"has had no worker for {WORKERLESS_SECONDS} s"
+                    worker = f"worker with the resource {GPU}" if device else "worker"
+                    problem = f"has had no {worker} for {WORKERLESS_SECONDS} s"
                     raise ClusterError(self._name, problem, "start dask workers, then run again") from error
         return set()
 
@@ -113,8 +138,9 @@ class DaskExecutor:
         """Return the kind of cluster and how many workers and threads it has now."""
         with self._losses_named():
             threads = self._client.nthreads()
+            lane = {"gpu_threads": self._threads(device=True)} if self._gpus else {}
         kind = "dask local cluster" if self._cluster else "dask scheduler"
-        return {"executor": kind, "workers": len(threads), "threads": sum(threads.values())}
+        return {"executor": kind, "workers": len(threads), "threads": sum(threads.values()), **lane}
 
     def close(self) -> None:
         """Leave the scheduler, and stop the cluster that was started here.
@@ -132,7 +158,7 @@ class DaskExecutor:
     def _close_cluster(self) -> None:
         """Stop the cluster that was started here, if one was."""
         if self._cluster:
-            _stop(self._cluster)
+            stop_local_cluster(self._cluster)
 
 
 def _require_answer(scheduler: str) -> None:
@@ -151,40 +177,3 @@ def _require_answer(scheduler: str) -> None:
         raise ClusterError(
             f"--scheduler {scheduler}", "no dask scheduler answers there", "start one, or leave the option out"
         ) from error
-
-
-def _local_cluster(options: EngineOptions) -> LocalCluster:
-    """Start worker processes of one thread each on the loopback interface, without a dashboard. Raises ClusterError."""
-    cluster = None
-    try:
-        with interrupts_held():
-            cluster = LocalCluster(
-                n_workers=options.workers or usable_processors(),
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",  # None would take port 8787, with a warning from the second run on
-                scheduler_kwargs={"dashboard": False},
-                memory_limit="auto",
-                silence_logs=logging.CRITICAL,
-            )
-    except KeyboardInterrupt:  # it waited until the cluster was there
-        if cluster:
-            _stop(cluster)
-        raise
-    except (OSError, TimeoutError, RuntimeError) as error:
-        raise ClusterError(
-            "dask", f"the local workers did not start ({error})", "try --set engine.executor=serial"
-        ) from error
-    return cluster
-
-
-def _stop(cluster: LocalCluster) -> None:
-    """Stop a local cluster and its processes, come what may: the run is over, and its own error is the one to show."""
-    with interrupts_held():
-        try:
-            cluster.close(timeout=10)
-        except (AssertionError, TimeoutError):
-            # distributed cannot join a worker that its nanny is just starting anew after a crash
-            for worker in multiprocessing.active_children():
-                worker.kill()

@@ -11,7 +11,13 @@ from wsi_pipeline.engine.interface import EngineOptions, Executor, Outcome, Task
 class SerialExecutor:
     """Runs the tasks one by one in this process."""
 
-    def run(self, function: Callable[[Task], Outcome], tasks: Iterable[Task]) -> Iterator[Outcome]:
+    def run(
+        self,
+        function: Callable[[Task], Outcome],
+        tasks: Iterable[Task],
+        *,
+        device: bool = False,  # noqa: ARG002 - this process sees every GPU
+    ) -> Iterator[Outcome]:
         """Yield the outcomes in the order of the tasks."""
         yield from map(function, tasks)
 
@@ -23,13 +29,15 @@ class SerialExecutor:
         """Nothing is held."""
 
 
-def make_executor(options: EngineOptions, scheduler: str | None) -> Executor:
+def make_executor(options: EngineOptions, scheduler: str | None, gpus: tuple[int, ...] = ()) -> Executor:
     """Return the executor that the options ask for; `scheduler` is a dask address, or None for a local cluster.
 
-    Raises ClusterError when the scheduler cannot be reached.
+    `gpus`: numbers of this machine's GPUs that the run uses; without any, tasks for a device run like all others. On a
+    scheduler any number means that its workers with the resource GPU are used.
+    Raises ClusterError when the scheduler cannot be reached, or has no GPU although `gpus` asks for one.
     """
     if options.executor == "serial" and scheduler is None:
         return SerialExecutor()
     from wsi_pipeline.engine.dask_executor import DaskExecutor  # noqa: PLC0415 - dask is heavy
 
-    return DaskExecutor(options, scheduler)
+    return DaskExecutor(options, scheduler, gpus)

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 Task = TypeVar("Task")
 Outcome = TypeVar("Outcome")
 
+GPU = "GPU"
+"""The resource that workers with a GPU declare and tasks for a GPU ask for; one unit is one thread beside the GPU."""
+
 
 class EngineOptions(BaseModel):
     """How the work is spread."""
@@ -18,7 +21,12 @@ class EngineOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     executor: str = Field("dask", pattern="^(serial|dask)$", description="serial runs in this process, for debugging")
-    workers: int = Field(0, ge=0, description="local worker processes; 0 means one per processor")
+    workers: int = Field(
+        0, ge=0, description="local worker processes; 0 means one per processor that the GPUs' threads leave"
+    )
+    device_threads: int = Field(
+        4, ge=1, description="threads that share one GPU: one computes while others read and write"
+    )
     tasks_ahead: int = Field(2, ge=1, description="regions handed to each worker thread ahead of time")
     max_unreadable_percent: float = Field(
         5.0, ge=0, le=100, description="a slide with more unreadable pixels in its tissue fails, percent"
@@ -28,8 +36,13 @@ class EngineOptions(BaseModel):
 class Executor(Protocol):
     """Runs one function over many tasks and yields the outcomes in any order."""
 
-    def run(self, function: Callable[[Task], Outcome], tasks: Iterable[Task]) -> Iterator[Outcome]:
-        """Yield `function(task)` for each task; errors of the function pass through."""
+    def run(
+        self, function: Callable[[Task], Outcome], tasks: Iterable[Task], *, device: bool = False
+    ) -> Iterator[Outcome]:
+        """Yield `function(task)` for each task; errors of the function pass through.
+
+        With `device` the tasks run where a GPU is, when the run uses one; the others run anywhere.
+        """
         ...
 
     def describe(self) -> dict[str, Any]:

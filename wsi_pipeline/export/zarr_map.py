@@ -109,13 +109,22 @@ class MapStore:
         planes = np.asarray(self.levels[level][:, box.y : box.bottom, box.x : box.right])
         return np.moveaxis(planes, 0, -1) if planes.shape[0] > 1 else planes[0]
 
-    def build_pyramid(self, reduction: Literal["mean", "mode"] = "mean") -> None:
-        """Fill levels 1 and up, block by block, from the level below.
+    def write_levels(self, x_map: int, y_map: int, block: Pixels, levels: int) -> None:
+        """Write `block` as `write_block` does, and its means of 2 x 2 px into as many of the next levels.
+
+        The levels come from the pixels at hand, so that nothing is read back; see `levels_alone`.
+        """
+        for level in range(min(levels, len(self.levels))):
+            self.write_block(x_map >> level, y_map >> level, block, level)
+            block = halve_by_mean(block)
+
+    def build_pyramid(self, reduction: Literal["mean", "mode"] = "mean", first: int = 1) -> None:
+        """Fill levels `first` and up, block by block, from the level below.
 
         "mean" averages 2 x 2 px (heat, RGB); "mode" keeps the commonest of the four (class colours do not mix).
         Raises OutputError, ResourceError.
         """
-        for level in range(1, len(self.levels)):
+        for level in range(first, len(self.levels)):
             for box in cut(self.size(level), self.chunk * PYRAMID_BLOCK_CHUNKS):
                 finer = self.read_block(box.scaled(2), level - 1)
                 fill = int(self.levels[level].fill_value)
@@ -137,6 +146,17 @@ class MapStore:
                     self.path,
                     f"block {tuple(box)} is not made of whole {chunk} px chunks of {size.width} x {size.height} px",
                 )
+
+
+def levels_alone(side: int, chunk: int) -> int:
+    """Return how many levels, full size included, consist of whole chunks within squares of `side` px."""
+    levels = 0
+    while side % chunk == 0 and side > 0:
+        levels += 1
+        if side % 2:
+            break
+        side //= 2
+    return levels
 
 
 def halve_by_mean(pixels: Pixels) -> Pixels:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from wsi_pipeline.cells.options import AssayProfile
 from wsi_pipeline.flows.gather import Gathered
+from wsi_pipeline.flows.passes import Passed
+from wsi_pipeline.flows.plan import RunPlan
 from wsi_pipeline.flows.record import Verdicts
 from wsi_pipeline.flows.request import ScoreRequest
 from wsi_pipeline.flows.survey import Survey
+from wsi_pipeline.flows.tile_maps import TileScales
 from wsi_pipeline.provenance import Stopwatch
+from wsi_pipeline.results import NOTICE, VIRTUAL_NOTICE
 from wsi_pipeline.slide import SlideInfo
-from wsi_pipeline.tiling import Grid
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,15 @@ class RunContext:
 
     request: ScoreRequest
     info: SlideInfo
-    grid: Grid
     survey: Survey
-    assay: AssayProfile
+    plan: RunPlan
+    passed: Passed
     gathered: Gathered
     verdicts: Verdicts
-    spread: dict[str, Any]
+    scales: TileScales | None
     watch: Stopwatch
+
+    @property
+    def notice(self) -> str:
+        """What every file of this run says of itself."""
+        return VIRTUAL_NOTICE if self.plan.virtual else NOTICE

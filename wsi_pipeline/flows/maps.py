@@ -7,71 +7,105 @@ from pathlib import Path
 
 import numpy as np
 
+from wsi_pipeline.explain.pseudocolour import colour_density
 from wsi_pipeline.export.ngff import MapSpec
-from wsi_pipeline.export.zarr_map import MapStore
+from wsi_pipeline.export.zarr_map import PYRAMID_BLOCK_CHUNKS, MapStore, levels_alone
 from wsi_pipeline.flows.gather import Gathered
 from wsi_pipeline.flows.region import CLASS_MAP, DENSITY_MAP, SHARE_MAP
-from wsi_pipeline.flows.survey import Survey
 from wsi_pipeline.geometry import Size, ceil_div, cut
 from wsi_pipeline.tiling import Grid
 
 FOLDER = "maps"
 
+VIRTUAL_IMAGE = "virtual_ihc.ome.zarr"
+COLOUR_MAP = "dab_pseudocolour.ome.zarr"
+
 CHUNK_PX, LARGEST_CHUNK_PX = 256, 1024
 """Sides of chunks that QuPath reads well, px."""
 
 MAP_NAMES = {
+    VIRTUAL_IMAGE: "Virtual HER2 IHC, inferred from H&E, research use only",
     CLASS_MAP: "HER2 class of tumour cells",
-    DENSITY_MAP: "DAB density (OD = value / 100)",
+    DENSITY_MAP: "DAB density (OD = value / 100; 0 = not measured)",
+    COLOUR_MAP: "DAB density in pseudo-colours (fixed scale, 0 to 1.5 OD)",
     SHARE_MAP: "Positive share ((value - 1) / 2 percent; 0 = no tumour cells)",
 }
 """File of each map and the name that viewers show, which says how to read its values."""
 
-BYTES_PER_MAP_PX = 3
-"""Measured on dense tissue: RGB and density together take 1-2 bytes per map px after blosc-zstd; rounded up."""
+BYTES_PER_MAP_PX = 4
+"""Measured on dense tissue: RGB, density and pseudo-colours together take 2-3 bytes per map px after blosc-zstd."""
+
+BYTES_PER_IMAGE_PX = 3
+"""Uncompressed RGB of a virtual stain; blosc-zstd leaves about half of it."""
 
 BYTES_AT_LEAST = 20_000_000
 """Tables, GeoJSON and project of a small slide."""
 
 
-def estimate_bytes(grid: Grid) -> int:
+def estimate_bytes(grid: Grid, *, virtual: bool) -> int:
     """Return about how many bytes a run may write at most: every part of the slide filled with cells."""
-    pixels = grid.size_an.width * grid.size_an.height // grid.options.map_px**2
-    return BYTES_AT_LEAST + 2 * BYTES_PER_MAP_PX * pixels
+    size = grid.size_an.width * grid.size_an.height
+    image = BYTES_PER_IMAGE_PX * size if virtual else 0
+    return BYTES_AT_LEAST + 2 * BYTES_PER_MAP_PX * size // grid.options.map_px**2 + image
 
 
-def create_maps(work: Path, grid: Grid, survey: Survey) -> Path:
-    """Make the empty maps in the unfinished run folder `work` and return their folder; an H&E slide has none."""
+def create_maps(work: Path, grid: Grid, *, cells: bool, virtual: bool) -> Path:
+    """Make the empty maps in the unfinished run folder `work` and return their folder."""
     folder = work / FOLDER
     folder.mkdir()
-    if survey.stain == "ihc":
+    if virtual:
+        create_image(folder / VIRTUAL_IMAGE, grid)
+    if cells:
         fine, coarse = grid.options.map_px, grid.options.tile_px
-        chunk = chunk_px(grid)
+        chunk = chunk_px(grid, fine)
         MapStore.create(folder / CLASS_MAP, _spec(grid, CLASS_MAP, fine, chunk, rgb=True))
         MapStore.create(folder / DENSITY_MAP, _spec(grid, DENSITY_MAP, fine, chunk))
+        MapStore.create(folder / COLOUR_MAP, _spec(grid, COLOUR_MAP, fine, chunk, rgb=True))
         MapStore.create(folder / SHARE_MAP, _spec(grid, SHARE_MAP, coarse))
     return folder
 
 
-def chunk_px(grid: Grid) -> int:
-    """Return the side of a map's chunks, map px: regions are made of whole chunks, so that no two ever share one.
+def create_image(path: Path, grid: Grid) -> None:
+    """Make the empty image of a virtual stain, one px per px of `grid`."""
+    MapStore.create(path, _spec(grid, VIRTUAL_IMAGE, 1, chunk_px(grid, 1), rgb=True))
 
-    256 at the default region size. Small regions, which are for debugging, have chunks smaller than QuPath likes.
+
+def finish_image(path: Path, grid: Grid) -> None:
+    """Build the levels of a virtual stain that regions could not write alone."""
+    store = MapStore.open(path)
+    store.build_pyramid("mean", levels_alone(grid.region_px, store.chunk))
+
+
+def chunk_px(grid: Grid, step: int) -> int:
+    """Return the side of the chunks of a map with one px per `step` analysis px.
+
+    Regions are made of whole chunks, so that no two ever share one. Small regions, which are for debugging, have
+    chunks smaller than QuPath likes.
     """
-    side = grid.region_px // grid.options.map_px
+    side = grid.region_px // step
     if side % CHUNK_PX == 0:
         return CHUNK_PX
     return side if side <= LARGEST_CHUNK_PX else gcd(side, LARGEST_CHUNK_PX)
 
 
 def finish_maps(folder: Path, grid: Grid, gathered: Gathered) -> None:
-    """Write the map of positive shares and build the pyramids of all maps."""
+    """Write the map of positive shares, build the pyramids of all maps, and colour the density."""
     if not (folder / CLASS_MAP).exists():
         return
     _write_shares(MapStore.open(folder / SHARE_MAP), grid, gathered)
     MapStore.open(folder / CLASS_MAP).build_pyramid("mode")
     MapStore.open(folder / DENSITY_MAP).build_pyramid("mean")
     MapStore.open(folder / SHARE_MAP).build_pyramid("mean")
+    _colour(MapStore.open(folder / DENSITY_MAP), MapStore.open(folder / COLOUR_MAP))
+
+
+def _colour(density: MapStore, coloured: MapStore) -> None:
+    """Write every level of the density map in colours: the colour of a mean, since colours have no mean."""
+    for level in range(len(density.levels)):
+        for box in cut(density.size(level), density.chunk * PYRAMID_BLOCK_CHUNKS):
+            block = density.read_block(box, level)
+            if block.any():
+                coloured.write_block(box.x, box.y, colour_density(block), level)
 
 
 def _write_shares(store: MapStore, grid: Grid, gathered: Gathered) -> None:

@@ -10,12 +10,14 @@ from wsi_pipeline.export.atomic import RunFolder
 from wsi_pipeline.export.qupath import MapImage, QuPathProject, write_qupath_project
 from wsi_pipeline.export.tables import write_json
 from wsi_pipeline.flows.context import RunContext
-from wsi_pipeline.flows.maps import FOLDER, MAP_NAMES
+from wsi_pipeline.flows.evidence import evidence_records, evidence_warnings
+from wsi_pipeline.flows.maps import FOLDER
 from wsi_pipeline.flows.picture import write_overlay
 from wsi_pipeline.flows.record import piece_records, score_record
-from wsi_pipeline.flows.tables import write_cells, write_tiles
+from wsi_pipeline.flows.tables import write_cells, write_model_tiles, write_tiles
+from wsi_pipeline.flows.tile_maps import map_name
 from wsi_pipeline.provenance import machine, versions
-from wsi_pipeline.results import NOTICE, CellCounts, RegionRecord, Result, SlideRecord, StainRecord
+from wsi_pipeline.results import CellCounts, RegionRecord, Result, SlideRecord, StainRecord
 from wsi_pipeline.slide import sha256_of
 
 COARSE_MPP = 0.3
@@ -36,12 +38,14 @@ def write_outputs(folder: RunFolder, run: RunContext) -> Result:
         outputs: dict[str, Any] = {"result": "result.json"}
         outputs |= write_cells(work, run, sha256)
         outputs |= write_tiles(work, run, sha256)
+        if run.gathered.model_tiles:
+            outputs |= write_model_tiles(work, run, sha256)
         outputs["maps"] = sorted(f"{FOLDER}/{path.name}" for path in (work / FOLDER).iterdir())
     with run.watch.stage("overlay"):
         outputs["overlay"] = write_overlay(work, run)
     outputs["qupath_project"] = _write_project(folder, run, outputs)
     outputs["qupath_script"] = "qupath/scripts/import_results.groovy"
-    shutil.rmtree(work / ".parts")
+    shutil.rmtree(run.plan.parts)
     result = _result(run, sha256, outputs)
     write_json(work / "result.json", result.model_dump(mode="json"))
     return result
@@ -55,7 +59,9 @@ def _write_project(folder: RunFolder, run: RunContext, outputs: dict[str, Any]) 
         "HER2 category": score.category,
         "HER2 borderline": "yes" if score.borderline else "no",
         "HER2 reason": score.reason,
-        "Notice": NOTICE,
+        "HER2 evidence": run.plan.evidence,
+        "HER2 confidence": run.verdicts.confidence,
+        "Notice": run.notice,
     }
     if score.shares is not None:
         metadata["HER2 H-score"] = f"{score.shares.h_score:.0f}"
@@ -64,8 +70,8 @@ def _write_project(folder: RunFolder, run: RunContext, outputs: dict[str, Any]) 
         reader="openslide" if run.info.reader == "openslide" else "bioformats",
         image_type="BRIGHTFIELD_H_E" if run.survey.stain == "he" else "BRIGHTFIELD_H_DAB",
         metadata=metadata,
-        maps=tuple(MapImage(name=MAP_NAMES[path.split("/")[-1]], path=path) for path in outputs["maps"]),
-        tiles=tuple(outputs["tiles_geojson"]),
+        maps=tuple(MapImage(name=map_name(path.split("/")[-1], run.scales), path=path) for path in outputs["maps"]),
+        tiles=(*outputs["tiles_geojson"], *outputs.get("model_tiles_geojson", ())),
         cells=tuple(outputs["cells_geojson"]),
     )
     return write_qupath_project(folder.work, folder.final, project).relative_to(folder.work).as_posix()
@@ -76,7 +82,9 @@ def _result(run: RunContext, sha256: str, outputs: dict[str, Any]) -> Result:
     info, survey = run.info, run.survey
     verdict = score_record(run.verdicts.slide).model_dump(exclude={"tumour_cells"})
     roi = survey.roi.summary() if survey.roi else None
+    evidence = evidence_records(run.plan, run.gathered, run.verdicts, run.scales)
     return Result(
+        notice=run.notice,
         slide=SlideRecord(
             path=str(info.path),
             width=info.size_l0.width,
@@ -95,8 +103,8 @@ def _result(run: RunContext, sha256: str, outputs: dict[str, Any]) -> Result:
             source="detected" if run.request.stain == "auto" else "option",
             confidence=round(survey.guess.confidence, 3) if run.request.stain == "auto" else 1.0,
             evidence={name: round(value, 4) for name, value in survey.guess.evidence.items()},
-            white=survey.white.rgb,
-            white_source=survey.white.source,
+            white=run.passed.white.rgb,
+            white_source=run.passed.white.source,
         ),
         **verdict,
         cells=CellCounts(
@@ -107,8 +115,8 @@ def _result(run: RunContext, sha256: str, outputs: dict[str, Any]) -> Result:
         tissue_mm2=round(survey.tissue_mm2, 4),
         scored_region=RegionRecord(source="roi" if roi else "tissue", roi=roi, pieces=run.request.pieces or None),
         pieces=piece_records(survey, run.verdicts),
-        evidence="cells" if run.verdicts.slide.tumour_cells else "none",
-        assay=run.assay.name,
+        **evidence,
+        assay=run.plan.assay.name,
         warnings=_warnings(run),
         outputs=outputs,
         provenance=_provenance(run),
@@ -117,7 +125,7 @@ def _result(run: RunContext, sha256: str, outputs: dict[str, Any]) -> Result:
 
 def _tumour_rule(run: RunContext) -> str:
     """Say in words which cells are in the denominator."""
-    options, assay = run.request.settings.cells, run.assay
+    options, assay = run.request.settings.cells, run.plan.assay
     return (
         f"nuclei of at least {options.tumour_min_area_um2:g} um2 that are not longer than "
         f"{options.tumour_max_elongation:g} widths (stroma, vessels) and not both at most "
@@ -129,11 +137,11 @@ def _tumour_rule(run: RunContext) -> str:
 
 def _warnings(run: RunContext) -> tuple[str, ...]:
     """Return what a reader of the score must know."""
-    survey, found = run.survey, list(run.info.warnings)
-    if survey.stain == "ihc" and max(run.grid.mpp) > COARSE_MPP:
+    survey, settings, found = run.survey, run.request.settings, list(run.info.warnings)
+    if run.plan.measures_cells and max(run.plan.grid.mpp) > COARSE_MPP:
         found.append(
-            f"the slide has {max(run.grid.mpp):.3g} um/px; at more than {COARSE_MPP} um/px 0 and 1+ are hard to tell "
-            "apart"
+            f"cells were measured at {max(run.plan.grid.mpp):.3g} um/px; at more than {COARSE_MPP} um/px 0 and 1+ are "
+            "hard to tell apart"
         )
     if survey.white.source == "fallback":
         found.append(GLASS_NEEDED)
@@ -143,30 +151,31 @@ def _warnings(run: RunContext) -> tuple[str, ...]:
     blurred = run.gathered.tiles["blurred"] if run.gathered.tiles else None
     if blurred is not None and blurred.mean() > 0.1:
         found.append(f"{100 * blurred.mean():.0f} % of the tiles look out of focus")
-    if run.spread.get("unreadable_percent"):
-        found.append(f"{run.spread['unreadable_percent']} % of the tissue could not be read")
+    if run.passed.spread.get("unreadable_percent"):
+        found.append(f"{run.passed.spread['unreadable_percent']} % of the tissue could not be read")
     if survey.roi is not None and survey.roi.skipped:
         found.append(f"{survey.roi.skipped} points, lines or empty features of the drawn region were left out")
     if survey.roi is not None and survey.roi.repaired:
         found.append(f"{survey.roi.repaired} drawn polygons crossed themselves and were repaired")
-    return (*found, *survey.tissue.reasons)
+    return (*found, *evidence_warnings(run.plan, run.gathered, run.verdicts, settings.quality), *survey.tissue.reasons)
 
 
 def _provenance(run: RunContext) -> dict[str, Any]:
     """Return how the result was made."""
     settings = run.request.settings
+    weights = {kind: chosen.manifest.sha256 for kind, chosen in run.plan.networks.chosen().items()}
     return {
         "versions": versions(),
         "machine": machine(),
-        "device": "cpu",
-        "engine": run.spread,
+        "devices": sorted({"cpu", *(chosen.network.runtime.device for chosen in run.plan.networks.chosen().values())}),
+        "engine": run.passed.spread,
         "settings": settings.model_dump(mode="json"),
-        "settings_sha256": settings_hash(settings, run.assay),
-        "assay_profile": run.assay.model_dump(mode="json"),
+        "settings_sha256": settings_hash(settings, run.plan.assay, weights),
+        "assay_profile": run.plan.assay.model_dump(mode="json"),
         "analysis": {
-            "downsample": run.grid.downsample,
-            "mpp_x": run.grid.mpp.x,
-            "mpp_y": run.grid.mpp.y,
+            "level_0_px_per_px": run.plan.grid.ratio,
+            "mpp_x": run.plan.grid.mpp.x,
+            "mpp_y": run.plan.grid.mpp.y,
             "overview_downsample": run.survey.downsample,
         },
         "seconds": run.watch.rounded(),

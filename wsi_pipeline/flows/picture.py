@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from wsi_pipeline.export.overlay import OverlayLayers, draw_overlay, write_png
 from wsi_pipeline.export.palette import NO_CLASS
 from wsi_pipeline.flows.context import RunContext
+from wsi_pipeline.flows.tile_region import Columns
+from wsi_pipeline.scoring.evidence import COLUMN_OF_TILE
 
 CELL_UM = 10.0
 """Width at which a cell is drawn, um: about its own."""
@@ -41,11 +43,12 @@ def write_overlay(work: Path, run: RunContext) -> str:
 def _title(run: RunContext) -> str:
     """Return the line over the picture."""
     score = run.verdicts.slide
+    virtual = "virtual stain, inferred from H&E: " if run.plan.virtual else ""
     if score.score == "not evaluable":
-        return f"HER2 not evaluable: {score.reason}"
+        return f"{virtual}HER2 not evaluable: {score.reason}"
     border = ", borderline" if score.borderline else ""
     strength = f", H-score {score.shares.h_score:.0f}" if score.shares else ""
-    return f"HER2 {score.score} ({score.category}{border}){strength}, {score.tumour_cells} tumour cells"
+    return f"{virtual}HER2 {score.score} ({score.category}{border}){strength}, {score.tumour_cells} tumour cells"
 
 
 def _resized(mask: NDArray[np.bool_], size: tuple[int, int], scale: float) -> NDArray[np.bool_]:
@@ -56,15 +59,29 @@ def _resized(mask: NDArray[np.bool_], size: tuple[int, int], scale: float) -> ND
 
 
 def _class_map(run: RunContext, size: tuple[int, int], px_per_l0: float) -> NDArray[np.uint8]:
-    """Return the strongest class at each thumbnail px, (H, W) uint8, tumour cells drawn about as wide as they are."""
+    """Return the strongest class at each thumbnail px, (H, W) uint8: of cells, or of tiles where none were measured."""
     strength = np.zeros((size[1], size[0]), np.uint8)  # class index + 1, so that the strongest wins
-    cells = run.gathered.cells
-    if cells:
-        shown = cells["tumour"] & cells["scored"]
-        column = np.minimum((cells["x_l0"][shown] * px_per_l0).astype(int), size[0] - 1)
-        row = np.minimum((cells["y_l0"][shown] * px_per_l0).astype(int), size[1] - 1)
-        np.maximum.at(strength, (row, column), cells["class_index"][shown] + 1)
-        wide = max(1, round(CELL_UM / max(run.info.mpp) * px_per_l0))
-        disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (wide, wide))
-        strength = np.asarray(cv2.dilate(strength, disk), dtype=np.uint8)
+    if run.gathered.cells:
+        _draw_cells(strength, run, px_per_l0)
+    elif "class_index" in run.gathered.model_tiles:
+        _draw_tiles(strength, run.gathered.model_tiles, px_per_l0)
     return np.where(strength > 0, strength - 1, NO_CLASS).astype(np.uint8)
+
+
+def _draw_cells(strength: NDArray[np.uint8], run: RunContext, px_per_l0: float) -> None:
+    """Draw the scored tumour cells about as wide as they are."""
+    cells, (height, width) = run.gathered.cells, strength.shape
+    shown = cells["tumour"] & cells["scored"]
+    column = np.minimum((cells["x_l0"][shown] * px_per_l0).astype(int), width - 1)
+    row = np.minimum((cells["y_l0"][shown] * px_per_l0).astype(int), height - 1)
+    np.maximum.at(strength, (row, column), cells["class_index"][shown] + 1)
+    wide = max(1, round(CELL_UM / max(run.info.mpp) * px_per_l0))
+    cv2.dilate(strength, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (wide, wide)), dst=strength)
+
+
+def _draw_tiles(strength: NDArray[np.uint8], tiles: Columns, px_per_l0: float) -> None:
+    """Draw the scored tiles as the boxes that they are."""
+    edges = np.stack([tiles["x_l0"], tiles["y_l0"], tiles["width_l0"], tiles["height_l0"]], axis=1)[tiles["scored"]]
+    for (x, y, width, height), tile in zip(edges, tiles["class_index"][tiles["scored"]], strict=True):
+        left, top, right, bottom = (round(value * px_per_l0) for value in (x, y, x + width, y + height))
+        strength[top : max(bottom, top + 1), left : max(right, left + 1)] = COLUMN_OF_TILE[tile] + 1

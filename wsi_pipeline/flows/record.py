@@ -2,51 +2,76 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from wsi_pipeline.flows.gather import Gathered
+from wsi_pipeline.flows.plan import RunPlan
 from wsi_pipeline.flows.survey import Survey
 from wsi_pipeline.results import PieceRecord, ScoreRecord, ShareRecord
+from wsi_pipeline.scoring.evidence import Agreement, Confidence, TileVotes, compare, confidence, score_votes
 from wsi_pipeline.scoring.rule import RuleOptions
 from wsi_pipeline.scoring.slide_score import SlideScore, score_tiles
 
-STAIN_REFUSALS = {
-    "he": "the slide is H&E, and HER2 is measured on IHC; a virtual stain is not scored",
-    "unknown": "the stain is neither H&E nor hematoxylin with DAB; say --stain ihc to measure it all the same",
-}
+NOTHING = SlideScore("not evaluable", "not evaluable", "", borderline=False, shares=None, interval=None, tumour_cells=0)
+"""A score of nothing; its reason is to be filled in."""
 
 
 @dataclass(frozen=True)
 class Verdicts:
-    """The slide's score, and the score of each piece of tissue by its number."""
+    """The slide's score and that of each piece of tissue by its number, and the slide's score by kind of evidence."""
 
     slide: SlideScore
     pieces: dict[int, SlideScore]
+    cells: SlideScore | None
+    tiles: SlideScore | None
+    agreement: Agreement
+    confidence: Confidence
 
 
-def score_all(gathered: Gathered, survey: Survey, rule: RuleOptions) -> Verdicts:
-    """Score the slide and each of its pieces."""
-    refusal = _refusal(survey)
-    if refusal or not gathered.cells:
-        refused = SlideScore(
-            "not evaluable", "not evaluable", refusal or "no tumour cells", False, None, None, 0
-        )  # fmt: skip
-        return Verdicts(refused, {piece.number: refused for piece in survey.tissue.pieces})
-    slide = score_tiles(gathered.counts(gathered.cells["scored"]), survey.tissue_mm2, rule)
+def score_all(plan: RunPlan, gathered: Gathered, survey: Survey, rule: RuleOptions) -> Verdicts:
+    """Score the slide and each of its pieces: by cells where they are measured, else by classified tiles."""
+    areas = {piece.number: piece.area_mm2 for piece in survey.tissue.pieces}
+    by_cells = plan.measures_cells
+    cells = _cells_score(plan, gathered, None, survey.tissue_mm2, rule) if by_cells else None
+    votes = "class_index" in gathered.model_tiles
+    tiles = _tiles_score(gathered, None, survey.tissue_mm2, rule, by_cells=by_cells) if votes else None
+    slide = cells or tiles or replace(NOTHING, reason=plan.refusal or "no tile holds enough tissue")
     pieces = {}
-    for piece in survey.tissue.pieces:
-        counts = gathered.counts(gathered.cells["piece"] == piece.number)
-        pieces[piece.number] = score_tiles(counts, piece.area_mm2, rule)
-    return Verdicts(slide, pieces)
+    for number, area in areas.items():
+        if cells is not None:
+            pieces[number] = _cells_score(plan, gathered, number, area, rule)
+        elif tiles is not None:
+            pieces[number] = _tiles_score(gathered, number, area, rule, by_cells=False)
+        else:
+            pieces[number] = slide
+    agreement = compare(cells, tiles)
+    return Verdicts(slide, pieces, cells, tiles, agreement, confidence(slide, agreement, virtual=plan.virtual))
 
 
-def _refusal(survey: Survey) -> str:
-    """Return why nothing can be measured, or nothing."""
-    if not survey.tissue.mask.any():
-        return "no tissue was found"
-    if not survey.scored.any():
-        return "the drawn region holds no tissue"
-    return STAIN_REFUSALS.get(survey.stain, "")
+def _cells_score(
+    plan: RunPlan, gathered: Gathered, piece: int | None, area_mm2: float, rule: RuleOptions
+) -> SlideScore:
+    """Score the cells of one piece, or of all that count."""
+    if "failed" in gathered.model_tiles and not gathered.model_tiles["accepted"].any():
+        return replace(NOTHING, reason="the quality filter rejected every tile of the virtual stain")
+    if not gathered.cells:
+        return replace(NOTHING, reason=plan.refusal or "no tumour cells")
+    cells = gathered.cells
+    chosen = cells["scored"] if piece is None else cells["piece"] == piece
+    return score_tiles(gathered.counts(chosen), area_mm2, rule)
+
+
+def _tiles_score(
+    gathered: Gathered, piece: int | None, area_mm2: float, rule: RuleOptions, *, by_cells: bool
+) -> SlideScore:
+    """Score the classified tiles of one piece, or of all that count."""
+    tiles = gathered.model_tiles
+    chosen = tiles["scored"] if piece is None else tiles["accepted"] & (tiles["piece"] == piece)
+    weights = tiles["tumour_cells"] if by_cells else tiles["tissue_share"]
+    votes = TileVotes(tiles["class_index"][chosen], weights[chosen].astype(np.float64), by_cells)
+    return score_votes(votes, area_mm2, rule)
 
 
 def score_record(score: SlideScore) -> ScoreRecord:

@@ -32,16 +32,20 @@ DENSITY_MAP = "dab_density.ome.zarr"
 SHARE_MAP = "positive_share.ome.zarr"
 
 DENSITY_PER_OD = 100
-"""Grey levels per OD in the DAB density map: a fixed scale, 2.55 OD and more are 255."""
+"""Grey levels per OD in the DAB density map: a fixed scale, 2.55 OD and more are 255, and 0 was not measured."""
 
 PART_NAME = "cells-{:06d}.npz"
 
 
 @dataclass(frozen=True)
 class RegionPlan:
-    """What is the same for all regions of a slide; travels to every worker once per task, so it stays small."""
+    """What is the same for all regions of a slide; travels to every worker once per task, so it stays small.
+
+    `slide`: whose pixels are measured, `step` of them per analysis px.
+    """
 
     slide: SlideSpec
+    step: int
     grid: Grid
     white: tuple[float, float, float]
     assay: AssayProfile
@@ -76,7 +80,7 @@ class RegionOutcome:
 
 
 @lru_cache(maxsize=4)
-def _opened(spec: SlideSpec) -> Slide:
+def opened(spec: SlideSpec) -> Slide:
     """Keep slides open in a worker between its regions."""
     return spec.open()
 
@@ -88,7 +92,7 @@ def process_region(task: RegionTask) -> RegionOutcome:
     clock = [time.perf_counter()]
     halo = plan.cells.halo_px(plan.grid.mpp)
     window = Box(core.x - halo, core.y - halo, *(8 * ceil_div(side, 8) + 2 * halo for side in core.size))
-    pixels = _opened(plan.slide).read_box(window.scaled(plan.grid.downsample), plan.grid.downsample)
+    pixels = opened(plan.slide).read_box(window.scaled(plan.step), plan.step)
     clock.append(time.perf_counter())
     stains = unmix(pixels.rgb, plan.white, plan.assay.vectors)
     clock.append(time.perf_counter())
@@ -153,22 +157,22 @@ def _write_maps(
     size = (ceil_div(core.width, map_px), ceil_div(core.height, map_px))
     whole = stains.dab[inner.y : inner.y + size[1] * map_px, inner.x : inner.x + size[0] * map_px]
     mean = cv2.resize(np.maximum(whole, 0), size, interpolation=cv2.INTER_AREA)
-    grey = np.where(task.allowed, np.clip(np.rint(mean * DENSITY_PER_OD), 0, 255), 0).astype(np.uint8)
+    grey = np.where(task.allowed, np.clip(np.rint(mean * DENSITY_PER_OD), 1, 255), 0).astype(np.uint8)
     MapStore.open(task.plan.maps / DENSITY_MAP).write_block(left, top, grey)
 
 
 def _cell_columns(task: RegionTask, cells: Cells, inner: Box) -> dict[str, NDArray[np.generic]]:
     """Return the columns of the cell table; places in level-0 px of the shown slide, pixel corners at whole numbers."""
     grid, core = task.plan.grid, task.region.core_an
-    scale = grid.downsample
+    ratio_x, ratio_y = grid.ratio
     shift_x, shift_y = core.x - inner.x + 0.5, core.y - inner.y + 0.5
     row, column = _map_index(task, cells, inner)
     tile = grid.options.tile_px
     tile_row = (core.y + (cells.y - inner.y).astype(np.int64)) // tile
     tile_column = (core.x + (cells.x - inner.x).astype(np.int64)) // tile
     return {
-        "x_l0": ((cells.x + shift_x) * scale).astype(np.float64),
-        "y_l0": ((cells.y + shift_y) * scale).astype(np.float64),
+        "x_l0": ((cells.x + shift_x) * ratio_x).astype(np.float64),
+        "y_l0": ((cells.y + shift_y) * ratio_y).astype(np.float64),
         "tile": (tile_row * grid.tile_columns() + tile_column).astype(np.int64),
         "piece": task.piece[row, column].astype(np.int32),
         "tumour": cells.tumour,
@@ -180,7 +184,7 @@ def _cell_columns(task: RegionTask, cells: Cells, inner: Box) -> dict[str, NDArr
         "nucleus_elongation": cells.elongation,
         "hematoxylin_od": cells.hematoxylin,
         "nuclear_dab_od": cells.nuclear_dab,
-        "outline_l0": ((cells.outline + np.array([shift_x, shift_y])) * scale).astype(np.float32),
+        "outline_l0": ((cells.outline + np.array([shift_x, shift_y])) * np.array(grid.ratio)).astype(np.float32),
     }
 
 
@@ -205,11 +209,10 @@ def _tile_columns(task: RegionTask, stains: Stains, inner: Box) -> dict[str, NDA
         allowed = task.allowed[top:bottom, left:right]
         if not allowed.any():
             continue
-        number = tile.y // grid.options.tile_px * grid.tile_columns() + tile.x // grid.options.tile_px
         x, y = tile.x - core.x + inner.x, tile.y - core.y + inner.y
         dab = np.maximum(stains.dab[y : y + tile.height, x : x + tile.width], 0)
         place = grid.shown(tile)
-        rows.append((number, *place, float(allowed.mean()), float(dab.mean())))
+        rows.append((grid.tile_number(tile), *place, float(allowed.mean()), float(dab.mean())))
     names = ("tile", "x_l0", "y_l0", "width_l0", "height_l0", "tissue_share", "dab_od")
     table = np.array(rows, dtype=np.float64).reshape(-1, len(names))
     return dict(zip(names, table.T, strict=True))

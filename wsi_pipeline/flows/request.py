@@ -13,7 +13,11 @@ Progress = Callable[[str, int, int], None]
 """Called with the stage's name, what is done and what there is to do."""
 
 
-def silent(_stage: str, _done: int, _total: int) -> None:
+Say = Callable[[str], None]
+"""Called with a line on what the run decided."""
+
+
+def silent(*_report: object) -> None:
     """Report nothing."""
 
 
@@ -26,9 +30,11 @@ class ScoreRequest:
     settings: Settings
     mpp: float | None = None
     assume_mpp: float | None = None
-    reader: Literal["auto", "openslide", "tiffslide", "image"] = "auto"
+    reader: Literal["auto", "openslide", "tiffslide", "image", "zarr"] = "auto"
     stain: Literal["auto", "ihc", "he"] = "auto"
     roi: Path | None = None
     pieces: tuple[int, ...] = ()
     scheduler: str | None = None
+    weights_folder: Path | None = None
     progress: Progress = field(default=silent, compare=False)
+    say: Say = field(default=silent, compare=False)

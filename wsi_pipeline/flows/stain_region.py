@@ -1,23 +1,27 @@
 """One region of a virtual stain: read, stain, lay glass where there is no tissue, write its own chunks.
 
-The counterpart of `flows/region.py` for networks: it takes and returns small values only, and running it again changes
-nothing. The network and the slide's statistics are loaded once per worker, from paths.
+The counterpart of `flows/region.py` for the generator: it takes and returns small values only, and running it again
+changes nothing. The network and the slide's statistics are loaded once per worker, from paths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_pipeline.export.zarr_map import MapStore
-from wsi_pipeline.geometry import Box
+from wsi_pipeline.export.zarr_map import MapStore, levels_alone
+from wsi_pipeline.flows.networks import Network
+from wsi_pipeline.flows.region import opened
+from wsi_pipeline.geometry import Box, cut
 from wsi_pipeline.slide import RescaledSlide, SlideSpec
+from wsi_pipeline.tiling import Grid, Region
 
 if TYPE_CHECKING:
     from wsi_pipeline.models.pspstain import Generator
@@ -26,84 +30,154 @@ if TYPE_CHECKING:
 GLASS = 255
 """Grey level where there is no tissue: no stain is inferred for glass."""
 
+WINDOW_PX = 1024
+"""Side of what is stained at once, px: the halo of 72 px then costs 30 %, and the full generator fits 2 GB."""
+
 GRID_SPACING_PX = 2048
 """Distance of the anchors of local statistics, model px: about 1 mm."""
+
+TISSUE_PX = 64
+"""Px per value of the tissue mask by which calibration windows are chosen."""
 
 MOST_WINDOWS = 24
 """Windows behind one set of statistics, spread evenly over the tissue: a minute of the full generator on a core."""
 
 
+_LOADING = threading.Lock()
+
+
 @dataclass(frozen=True)
 class StainPlan:
-    """What is the same for all regions; paths, so that it stays small."""
+    """What is the same for all regions; paths, so that it stays small. `grid`: px of the generator."""
 
     slide: SlideSpec
-    weights: str
-    weights_folder: Path | None
+    grid: Grid
+    network: Network
     image: Path
     statistics: Path
 
 
 @dataclass(frozen=True)
 class StainTask:
-    """One region, model px, and where in it there is tissue: (h, w) bool, one value per `mask_px` model px."""
+    """One region; `allowed` (h, w) bool, one value per `map_px` of the grid, says where there is tissue."""
 
     plan: StainPlan
-    box: Box
-    tissue: NDArray[np.bool_]
-    mask_px: int
+    region: Region
+    allowed: NDArray[np.bool_]
 
 
-def calibrate(
-    plan: StainPlan, view: RescaledSlide, has_tissue: Callable[[Box], bool], kind: Literal["slide", "grid"]
-) -> None:
-    """Measure the statistics of the slide's normalisation, where the generator needs any, and store them.
+class StainOutcome(NamedTuple):
+    """What comes back, px of the grid: tissue that was to be stained, and how much of it could not be read."""
 
-    "slide": one set from evenly spread tissue; "grid": local ones, interpolated.
+    scored_px: int
+    unreadable_px: int
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class CalibrationTask:
+    """The measurement of a slide's normalisation.
+
+    `tissue` (H, W) bool, one value per TISSUE_PX px of the grid over the whole slide; `kind`: "slide" takes one set
+    from evenly spread tissue, "grid" local ones.
     """
+
+    plan: StainPlan
+    tissue: NDArray[np.bool_]
+    kind: Literal["slide", "grid"]
+
+
+class Calibrated(NamedTuple):
+    """How long it took."""
+
+    seconds: dict[str, float]
+
+
+def calibrate(task: CalibrationTask) -> Calibrated:
+    """Measure the statistics of the slide's normalisation, where the generator needs any, and store them."""
     from wsi_pipeline.models.seamless import save_field  # noqa: PLC0415 - torch is heavy
 
-    stainer = _network(plan.weights, plan.weights_folder)
+    start = time.perf_counter()
+    stainer, plan = _network(task.plan.network), task.plan
     if stainer.needs_calibration:
-        spacing = GRID_SPACING_PX if kind == "grid" else None
-        save_field(stainer.calibrate(view.read, view.size, has_tissue, spacing, MOST_WINDOWS), plan.statistics)
+
+        def has_tissue(box: Box) -> bool:
+            rows, columns = (
+                slice(max(first // TISSUE_PX, 0), max(-(-end // TISSUE_PX), 0))
+                for first, end in ((box.y, box.bottom), (box.x, box.right))
+            )
+            return bool(task.tissue[rows, columns].any())
+
+        spacing = GRID_SPACING_PX if task.kind == "grid" else None
+        field = stainer.calibrate(_view(plan).read, plan.grid.size_an, has_tissue, spacing, MOST_WINDOWS)
+        save_field(field, plan.statistics)
+    return Calibrated({"calibrate": time.perf_counter() - start})
 
 
-def process_stain_region(task: StainTask) -> int:
-    """Stain one region, write its chunks of the image, and return how many px were stained."""
-    stained = _stainer(task.plan).stain(_view(task.plan).read, task.box)
-    tissue = np.repeat(np.repeat(task.tissue, task.mask_px, axis=0), task.mask_px, axis=1)
-    tissue = tissue[: task.box.height, : task.box.width]
-    stained = np.where(tissue[..., None], stained, GLASS).astype(np.uint8)
-    MapStore.open(task.plan.image).write_block(task.box.x, task.box.y, stained)
-    return int(tissue.sum())
+def process_stain_region(task: StainTask) -> StainOutcome:
+    """Stain one region, and write its chunks of the image and of the lower levels that it fills alone."""
+    plan, core = task.plan, task.region.core_an
+    start = time.perf_counter()
+    image = np.full((core.height, core.width, 3), GLASS, np.uint8)
+    unreadable = sum(_stain_part(task, part, image) for part in cut(core.size, WINDOW_PX))
+    middle = time.perf_counter()
+    store = MapStore.open(plan.image)
+    store.write_levels(core.x, core.y, image, levels_alone(plan.grid.region_px, store.chunk))
+    seconds = {"stain": middle - start, "stain_write": time.perf_counter() - middle}
+    return StainOutcome(int(task.allowed.sum()) * plan.grid.options.map_px**2, unreadable, seconds)
 
 
-@lru_cache(maxsize=2)
-def _network(weights: str, folder: Path | None) -> SeamlessStainer:
+def _stain_part(task: StainTask, part: Box, image: NDArray[np.uint8]) -> int:
+    """Stain one window of the region into its `image`, and return how many of its px could not be read."""
+    core, map_px = task.region.core_an, task.plan.grid.options.map_px
+    rows, columns = (np.arange(start, end) // map_px for start, end in ((part.y, part.bottom), (part.x, part.right)))
+    tissue = task.allowed[np.ix_(rows, columns)]
+    if not tissue.any():
+        return 0
+    lost = 0
+
+    def read(box: Box) -> NDArray[np.uint8]:
+        nonlocal lost, tissue
+        pixels = _view(task.plan).read_pixels(box)
+        x, y = core.x + part.x - box.x, core.y + part.y - box.y
+        valid = pixels.valid[y : y + part.height, x : x + part.width]
+        lost = min(pixels.unreadable, int((~valid & tissue).sum()))
+        tissue = tissue & valid
+        return pixels.rgb
+
+    stained = _stainer(task.plan).stain(read, Box(core.x + part.x, core.y + part.y, part.width, part.height))
+    image[part.y : part.bottom, part.x : part.right][tissue] = stained[tissue]
+    return lost
+
+
+@lru_cache(maxsize=1)
+def _network(network: Network) -> SeamlessStainer:
     """Load and verify the generator once per process."""
     from wsi_pipeline.models.load import load_model  # noqa: PLC0415
     from wsi_pipeline.models.seamless import SeamlessStainer, use_one_thread  # noqa: PLC0415
 
     use_one_thread()
-    loaded = load_model(weights, folder)
-    return SeamlessStainer(cast("Generator", loaded.network))
+    loaded = load_model(network.name, network.folder)
+    return SeamlessStainer(cast("Generator", loaded.network), network.runtime)
 
 
-@lru_cache(maxsize=2)
 def _stainer(plan: StainPlan) -> SeamlessStainer:
-    """Return the generator with this slide's statistics."""
+    """Return the generator with this slide's statistics; threads that share a GPU share it too."""
+    with _LOADING:
+        return _ready(plan)
+
+
+@lru_cache(maxsize=1)  # one, so that a generator that served another slide takes this one's statistics again
+def _ready(plan: StainPlan) -> SeamlessStainer:
+    """Give the generator this slide's statistics."""
     from wsi_pipeline.models.seamless import load_field  # noqa: PLC0415
 
-    stainer = _network(plan.weights, plan.weights_folder)
+    stainer = _network(plan.network)
     if stainer.needs_calibration:
         stainer.use(load_field(plan.statistics))
     return stainer
 
 
-@lru_cache(maxsize=2)
 def _view(plan: StainPlan) -> RescaledSlide:
-    """Keep the slide open between regions, at the generator's pixel size."""
-    from wsi_pipeline.models.registry import find_weights  # noqa: PLC0415
-
-    return RescaledSlide(plan.slide.open(), find_weights(plan.weights, plan.weights_folder).manifest.mpp)
+    """Return the slide, kept open between regions, at the generator's pixel size."""
+    return RescaledSlide(opened(plan.slide), plan.grid.mpp.x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -59,28 +59,34 @@ class Survey:
         """Return a box of overview px in level-0 px, cut at the slide's edge."""
         return box_mask.scaled(self.downsample).intersection(Box(0, 0, *self.size_l0))
 
-    def regions_to_measure(self, grid: Grid) -> list[Region]:
-        """Return the regions that hold tissue to be measured: none unless the slide is IHC."""
-        if self.stain != "ihc":
-            return []
-        return [region for region in grid.regions() if self.at_map(grid, region)[0].any()]
+    def regions(self, grid: Grid) -> list[Region]:
+        """Return the regions of `grid` that hold tissue to be looked at."""
+        return [region for region in grid.regions() if self.at(grid, region.core_an)[0].any()]
 
-    def at_map(self, grid: Grid, region: Region) -> tuple[Mask, NDArray[np.uint16]]:
-        """Return where cells of the region count, and the number of the piece there, one value per map px."""
-        map_px, scale = grid.options.map_px, grid.downsample
-        core = region.core_an
-        x_l0 = (core.x + (np.arange(ceil_div(core.width, map_px)) + 0.5) * map_px) * scale
-        y_l0 = (core.y + (np.arange(ceil_div(core.height, map_px)) + 0.5) * map_px) * scale
-        columns = np.minimum((x_l0 / self.downsample).astype(int), self.within.shape[1] - 1)
-        rows = np.minimum((y_l0 / self.downsample).astype(int), self.within.shape[0] - 1)
-        place = np.ix_(rows, columns)
+    def at(self, grid: Grid, box_an: Box) -> tuple[Mask, NDArray[np.uint16]]:
+        """Return where tissue counts in a box of `grid`, and the number of the piece there, one value per map px.
+
+        Nothing counts outside the slide; a last incomplete overview px does.
+        """
+        map_px, (ratio_x, ratio_y) = grid.options.map_px, grid.ratio
+        x_l0 = (box_an.x + (np.arange(ceil_div(box_an.width, map_px)) + 0.5) * map_px) * ratio_x
+        y_l0 = (box_an.y + (np.arange(ceil_div(box_an.height, map_px)) + 0.5) * map_px) * ratio_y
+        columns, rows = (np.floor(places / self.downsample).astype(int) for places in (x_l0, y_l0))
+        height, width = self.tissue.mask.shape
+        inside = ((rows >= 0) & (rows <= height))[:, None] & ((columns >= 0) & (columns <= width))
+        place = np.ix_(rows.clip(0, height - 1), columns.clip(0, width - 1))
         # the drawn border is sharper than an overview px, so it is drawn again at map resolution
-        mask = self.tissue.mask[place]
+        mask = self.tissue.mask[place] & inside
         if self.roi is not None:
-            step = map_px * scale
-            box = Box(core.x * scale, core.y * scale, len(columns) * step, len(rows) * step)
-            mask = mask & self.roi.rasterize(box, step)
+            origin, step = (box_an.x * ratio_x, box_an.y * ratio_y), (map_px * ratio_x, map_px * ratio_y)
+            mask &= self.roi.rasterize_px(origin, step, Size(len(columns), len(rows)))
         return mask, self.tissue.labels[place].astype(np.uint16)
+
+    def tissue_at(self, grid: Grid, step: int) -> Mask:
+        """Return where the whole slide holds tissue, (H, W) bool, one value per `step` px of `grid`."""
+        size = grid.size_an
+        coarse = replace(grid, options=grid.options.model_copy(update={"map_px": step}))
+        return self.at(coarse, Box(0, 0, *size))[0]
 
 
 def survey_slide(slide: Slide, grid: Grid, request: ScoreRequest) -> Survey:
@@ -106,7 +112,7 @@ def survey_slide(slide: Slide, grid: Grid, request: ScoreRequest) -> Survey:
         within = within & roi.rasterize(Box(0, 0, within.shape[1] * step, within.shape[0] * step), step)
     pieces = _chosen_pieces(tissue, request)
     scored = within & np.isin(tissue.labels, pieces)
-    patches = _patches(slide, grid, within, step)
+    patches = tissue_patches(slide, grid, within, step)
     white = correct_white(white, patches)
     guess = detect_stain(patches, white.rgb)
     stain = guess.stain if request.stain == "auto" else request.stain
@@ -145,17 +151,20 @@ def _chosen_pieces(tissue: Tissue, request: ScoreRequest) -> tuple[int, ...]:
     return tuple(sorted(set(request.pieces))) or present
 
 
-def _patches(slide: Slide, grid: Grid, tissue: Mask, step: int) -> list[NDArray[np.uint8]]:
-    """Return patches spread evenly over the tissue, (PATCH_PX, PATCH_PX, 3) uint8 at the analysis resolution."""
+def tissue_patches(slide: Slide, grid: Grid, tissue: Mask, step: int) -> list[NDArray[np.uint8]]:
+    """Return patches spread evenly over the tissue, (PATCH_PX, PATCH_PX, 3) uint8, px of `grid`.
+
+    `slide` holds whole px of its own per px of `grid`; `tissue` (H, W) has one value per `step` level-0 px.
+    """
     rows, columns = np.nonzero(tissue)
     if len(rows) == 0:
         return []
     chosen = np.unique(np.linspace(0, len(rows) - 1, PATCHES).astype(int))
-    scale, half = grid.downsample, PATCH_PX // 2
+    scale, half = max(round(slide.info.size_l0.width / grid.size_an.width), 1), PATCH_PX // 2
     patches = []
     for row, column in zip(rows[chosen], columns[chosen], strict=True):
-        x_an = int(column) * step // scale - half
-        y_an = int(row) * step // scale - half
+        x_an = int(int(column) * step / grid.ratio[0]) - half
+        y_an = int(int(row) * step / grid.ratio[1]) - half
         pixels = slide.read_box(Box(x_an, y_an, PATCH_PX, PATCH_PX).scaled(scale), scale)
         if pixels.valid.any():
             patches.append(pixels.rgb)

@@ -12,8 +12,11 @@ from wsi_pipeline.cells.classify import CELL_CLASSES
 from wsi_pipeline.export.geojson import ObjectColumns, write_cells_geojson, write_tiles_geojson
 from wsi_pipeline.export.tables import write_parquet
 from wsi_pipeline.flows.context import RunContext
-from wsi_pipeline.flows.gather import PLACE, Columns
-from wsi_pipeline.results import NOTICE, SCHEMA_VERSION
+from wsi_pipeline.flows.gather import PLACE
+from wsi_pipeline.flows.tile_region import Columns
+from wsi_pipeline.models.manifest import HER2_CLASSES
+from wsi_pipeline.results import SCHEMA_VERSION
+from wsi_pipeline.stain.quality import REASONS
 
 CELL_UNITS = {
     "x_l0": "px, level 0 of the shown slide", "y_l0": "px, level 0 of the shown slide",
@@ -77,6 +80,41 @@ def write_tiles(work: Path, run: RunContext, sha256: str) -> dict[str, Any]:
     return {"tiles": "tiles.parquet", "tiles_geojson": [file.name for file in files]}
 
 
+def write_model_tiles(work: Path, run: RunContext, sha256: str) -> dict[str, Any]:
+    """Write `model_tiles.parquet`, and `model_tiles.geojson.gz` where they were classified; return their paths."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    tiles = run.gathered.model_tiles
+    columns = {name: tiles[name] for name in ("tile", *PLACE, "piece", "tissue_share", "tumour_cells", "accepted")}
+    if "failed" in tiles:
+        columns |= {f"rejected_{name}": tiles["failed"][:, index] for index, name in enumerate(REASONS)}
+    units = {name: unit for name, unit in TILE_UNITS.items() if name in columns}
+    if "logits" in tiles:
+        names = np.array(HER2_CLASSES)
+        columns |= {"class": names[tiles["class_index"]], "entropy_bits": tiles["entropy_bits"]}
+        columns |= {f"probability_{name}": tiles["probabilities"][:, index] for index, name in enumerate(names)}
+        columns |= {f"logit_{name}": tiles["logits"][:, index] for index, name in enumerate(names)}
+        units |= {"entropy_bits": "bits, 0-2"}
+    write_parquet(work / "model_tiles.parquet", pa.table(columns), _footer(run, sha256), units)
+    if "logits" not in tiles:
+        return {"model_tiles": "model_tiles.parquet", "model_tiles_geojson": []}
+    files = write_tiles_geojson(work / "model_tiles.geojson.gz", _model_objects(tiles), sha256)
+    return {"model_tiles": "model_tiles.parquet", "model_tiles_geojson": [file.name for file in files]}
+
+
+def _model_objects(tiles: Columns) -> ObjectColumns:
+    """Return the classified tiles as QuPath shows them; rejected ones are excluded."""
+    keys = np.array(["0", "1", "2", "3"])
+    measurements = {
+        f"Probability {name}": tiles["probabilities"][:, index] for index, name in enumerate(HER2_CLASSES)
+    } | {"Entropy bits": tiles["entropy_bits"], "Tumour cells": tiles["tumour_cells"]}
+    return ObjectColumns(
+        classes=np.where(tiles["accepted"], keys[tiles["class_index"]], "excluded").tolist(),
+        measurements=measurements,
+        boxes_l0=np.stack([tiles[name] for name in PLACE], axis=1),
+    )
+
+
 def tile_classes(tiles: Columns) -> list[str]:
     """Return each tile's class: that of most of its tumour cells (the stronger when equal), or "free" without any."""
     if not tiles:
@@ -108,9 +146,10 @@ def _footer(run: RunContext, sha256: str) -> dict[str, str]:
     """Return what the tables say about themselves."""
     return {
         "schema_version": SCHEMA_VERSION,
-        "notice": NOTICE,
+        "notice": run.notice,
         "slide_sha256": sha256,
         "mpp_x": repr(run.info.mpp.x),
         "mpp_y": repr(run.info.mpp.y),
-        "analysis_downsample": str(run.grid.downsample),
+        "analysis_ratio_x": repr(run.plan.grid.ratio[0]),
+        "analysis_ratio_y": repr(run.plan.grid.ratio[1]),
     }

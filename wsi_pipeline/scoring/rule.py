@@ -29,6 +29,7 @@ class RuleOptions(BaseModel):
         2.0, ge=0, description="stained cells up to this share are measurement noise, not ultralow, percent"
     )
     min_cells: int = Field(100, ge=1, description="fewer tumour cells are not evaluable")
+    min_tiles: int = Field(10, ge=1, description="fewer classified tiles are no evidence of their own")
     min_tissue_mm2: float = Field(0.02, ge=0, description="less tissue is not evaluable, mm2")
     bootstrap_rounds: int = Field(1000, ge=100, description="resamplings of tiles behind the interval")
     interval_percent: float = Field(95.0, gt=0, lt=100, description="coverage of the interval, percent")

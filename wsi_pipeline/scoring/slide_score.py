@@ -17,6 +17,9 @@ from wsi_pipeline.scoring.rule import (
     deciding_quantity,
 )
 
+Counts = NDArray[np.int64] | NDArray[np.float64]
+"""Tumour cells, or their weight."""
+
 BOOTSTRAP_SEED = 20181
 """Fixed, so that the same cells always give the same interval."""
 
@@ -49,19 +52,22 @@ class SlideScore:
     tumour_cells: int
 
 
-def shares_of(counts: NDArray[np.int64]) -> Shares:
+def shares_of(counts: Counts) -> Shares:
     """Return the shares for `counts` (5,) of tumour cells in the order of the cell classes 0, 1, 2i, 2, 3."""
-    total = max(int(counts.sum()), 1)
+    total = float(counts.sum()) or 1.0
     none, faint, incomplete, moderate, strong = (100.0 * float(count) / total for count in counts)
     return Shares(none, faint, incomplete, moderate, strong)
 
 
-def score_tiles(counts: NDArray[np.int64], tissue_mm2: float, options: RuleOptions) -> SlideScore:
-    """Score tumour cells counted per tile, `counts` (T, 5), order 0, 1, 2i, 2, 3; `tissue_mm2` scored tissue."""
+def score_tiles(counts: Counts, tissue_mm2: float, options: RuleOptions, refusal: str = "") -> SlideScore:
+    """Score tumour cells counted per tile, `counts` (T, 5), order 0, 1, 2i, 2, 3; `tissue_mm2` scored tissue.
+
+    Tiles of a classifier come with their weight in the column of their class; `refusal` says why they are too few.
+    """
     total = counts.sum(axis=0)
     cells = int(total.sum())
-    refusal = _why_not_evaluable(cells, tissue_mm2, options)
-    if cells == 0:
+    refusal = refusal or _why_not_evaluable(cells, tissue_mm2, options)
+    if total.sum() == 0:
         return SlideScore("not evaluable", "not evaluable", refusal or "no tumour cells", False, None, None, 0)
     shares = shares_of(total)
     verdict = apply_rule(shares, options)
@@ -81,7 +87,7 @@ def _why_not_evaluable(cells: int, tissue_mm2: float, options: RuleOptions) -> s
     return ""
 
 
-def bootstrap(counts: NDArray[np.int64], quantity: str, options: RuleOptions) -> Interval:
+def bootstrap(counts: Counts, quantity: str, options: RuleOptions) -> Interval:
     """Resample whole tiles, since neighbouring cells are not independent, and return the percentile interval.
 
     `counts` (T, 5) tumour cells per tile with at least one cell in all; `quantity` names a property of Shares.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 BLOCK_BYTES = 1 << 20
@@ -15,14 +16,31 @@ def sha256_of(path: str | Path) -> str:
     One file: its own sha256, as `sha256sum` prints it. MIRAX (.mrxs with a folder of the same stem): the sha256 of the
     lines "<sha256>  <name>\n" of the named file and of every file in that folder, by name relative to the named file's
     folder with forward slashes, the named file first and the others sorted. DICOM: the named instance alone.
+
+    A folder (OME-Zarr): the sha256 of such lines for every file in it, hidden ones too, sorted by name relative to the
+    folder, so that it may be renamed. The same by hand, inside the folder:
+    `find . -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum`.
     """
     path = Path(path)
+    if path.is_dir():
+        return _lines_sha256(path, _names(path, path))
     folder = path.with_suffix("")
     if path.suffix.lower() != ".mrxs" or not folder.is_dir():
         return _file_sha256(path)
-    names = sorted(file.relative_to(path.parent).as_posix() for file in folder.rglob("*") if file.is_file())
-    lines = [f"{_file_sha256(path.parent / name)}  {name}\n" for name in (path.name, *names)]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return _lines_sha256(path.parent, [path.name, *_names(folder, path.parent)])
+
+
+def _names(folder: Path, root: Path) -> list[str]:
+    """Return the names of all files in `folder`, relative to `root` with forward slashes, sorted."""
+    return sorted(file.relative_to(root).as_posix() for file in folder.rglob("*") if file.is_file())
+
+
+def _lines_sha256(root: Path, names: Iterable[str]) -> str:
+    """Return the sha256 of the lines that sha256sum prints for files in `root`, 64 hex digits."""
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(f"{_file_sha256(root / name)}  {name}\n".encode())
+    return digest.hexdigest()
 
 
 def _file_sha256(path: Path) -> str:

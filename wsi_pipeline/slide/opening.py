@@ -17,8 +17,9 @@ from wsi_pipeline.slide.openslide_reader import OpenSlideReader
 from wsi_pipeline.slide.slide import Slide
 from wsi_pipeline.slide.tiff_header import BROKEN_REMEDY, open_tiff
 from wsi_pipeline.slide.tiffslide_reader import TiffSlideReader
+from wsi_pipeline.slide.zarr_reader import ZarrReader, is_zarr
 
-READERS = ("auto", "openslide", "tiffslide", "image")
+READERS = ("auto", "openslide", "tiffslide", "image", "zarr")
 
 TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """Classic TIFF and BigTIFF, either byte order."""
@@ -67,15 +68,16 @@ def open_slide(
     reader: str = "auto",
     require_mpp: bool = True,
 ) -> Slide:
-    """Open a slide with OpenSlide, else tiffslide, else as a plain image; `mpp` and `assume_mpp` in um/px.
+    """Open a slide with OpenSlide, else tiffslide, else as a plain image; OME-Zarr folders as they are.
 
-    Raises UsageError (no such file, impossible option), CorruptSlideError (no image, truncated), UnsupportedSlideError
-    (folder, foreign format, not 8-bit RGB), MissingMppError (without `require_mpp` the pixel size is NaN instead).
+    `mpp` and `assume_mpp` in um/px. Raises UsageError (no such file, impossible option), CorruptSlideError (no image,
+    truncated), UnsupportedSlideError (other folder, foreign format, not 8-bit RGB), MissingMppError (without
+    `require_mpp` the pixel size is NaN instead).
     """
     path = Path(path)
     if reader not in READERS:
         raise UsageError("--reader", f"{reader!r} is not a reader", f"choose one of {', '.join(READERS)}")
-    opened = _open_reader(path, reader, _head(path))
+    opened = _open_folder(path, reader) if path.is_dir() else _open_reader(path, reader, _head(path))
     facts = opened.facts
     pixel_size = resolve_mpp(path, facts.mpp_candidates, mpp, assume_mpp, required=require_mpp)
     info = SlideInfo(
@@ -99,13 +101,22 @@ def _reopener(path: Path, opened: Reader) -> OpenReader:
     """Return what opens the same file the same way, without looking again for what is known."""
     if isinstance(opened, OpenSlideReader):
         return partial(OpenSlideReader, path, opened.tile_levels)
+    if isinstance(opened, ZarrReader):
+        return partial(ZarrReader, path)
     return partial(TiffSlideReader if isinstance(opened, TiffSlideReader) else ImageReader, path)
+
+
+def _open_folder(path: Path, reader: str) -> Reader:
+    """Open a folder that is an OME-Zarr image; raises the error that fits for any other."""
+    if not is_zarr(path):
+        raise UnsupportedSlideError(path, "is a folder, not a slide", "name the slide file itself")
+    if reader not in {"auto", "zarr"}:
+        raise UnsupportedSlideError(path, f"cannot be read with --reader {reader}", "leave the choice to auto")
+    return ZarrReader(path)
 
 
 def _head(path: Path) -> bytes:
     """Return the first bytes of the file; raises the error that fits when there is no file or nothing in it."""
-    if path.is_dir():
-        raise UnsupportedSlideError(path, "is a folder, not a slide", "name the slide file itself")
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_pipeline.geometry import Box, Mpp, Size
-from wsi_pipeline.slide.model import WHITE, LevelPixels
+from wsi_pipeline.slide.model import WHITE, LevelPixels, Pixels
 from wsi_pipeline.slide.resample import area_mean
 from wsi_pipeline.slide.slide import Slide
 
@@ -28,6 +28,10 @@ class RescaledSlide:
 
     def read(self, box: Box) -> NDArray[np.uint8]:
         """Return RGB (H, W, 3) of `box`, px of this view; white outside the slide and where never scanned."""
+        return self.read_pixels(box).rgb
+
+    def read_pixels(self, box: Box) -> Pixels:
+        """Return the pixels of `box`, px of this view, and how many of them could not be decoded."""
         step = self._step
         edges_x = (box.x + np.arange(box.width + 1)) * self._ratio.x / step
         edges_y = (box.y + np.arange(box.height + 1)) * self._ratio.y / step
@@ -35,6 +39,6 @@ class RescaledSlide:
         window = Box(left, top, math.ceil(edges_x[-1]) - left, math.ceil(edges_y[-1]) - top)
         pixels = self._slide.read_box(window.scaled(step), step)
         mean = area_mean(LevelPixels(pixels.rgb, pixels.valid), edges_x - left, edges_y - top)
-        if mean.valid is None:
-            return mean.rgb
-        return np.where(mean.valid[..., None], mean.rgb, WHITE).astype(np.uint8)
+        valid = np.ones(mean.rgb.shape[:2], bool) if mean.valid is None else mean.valid
+        unreadable = math.ceil(pixels.unreadable * step**2 / (self._ratio.x * self._ratio.y))
+        return Pixels(np.where(valid[..., None], mean.rgb, WHITE).astype(np.uint8), valid, unreadable)

@@ -69,10 +69,19 @@ class Roi:
         h and w are the box's sides divided by `downsample`, rounded up. Only the place of the centre decides, so a
         mask made in parts equals the mask made at once.
         """
-        height = int(np.ceil(box_l0.height / downsample))
-        width = int(np.ceil(box_l0.width / downsample))
-        row, x_cross = _crossings(self.edges_l0, box_l0.y, downsample, height)
-        column = np.clip(np.ceil((x_cross - box_l0.x) / downsample - 0.5), 0, width).astype(np.int64)
+        size = Size(int(np.ceil(box_l0.width / downsample)), int(np.ceil(box_l0.height / downsample)))
+        return self.rasterize_px((box_l0.x, box_l0.y), (downsample, downsample), size)
+
+    def rasterize_px(
+        self, origin_l0: tuple[float, float], step_l0: tuple[float, float], size: Size
+    ) -> npt.NDArray[np.bool_]:
+        """Return which px of a picture have their centre inside, (h, w) bool of `size`.
+
+        `origin_l0`: its upper-left corner; `step_l0`: level-0 px per px of it; both along x and y.
+        """
+        width, height = size
+        row, x_cross = _crossings(self.edges_l0, origin_l0[1], step_l0[1], height)
+        column = np.clip(np.ceil((x_cross - origin_l0[0]) / step_l0[0] - 0.5), 0, width).astype(np.int64)
         flips = np.zeros((height, width + 1), dtype=np.uint8)
         np.bitwise_xor.at(flips, (row, column), 1)
         filled = np.bitwise_xor.accumulate(flips, axis=1)
@@ -188,7 +197,7 @@ def _area(path: str | Path, rings: list[list[Any]]) -> tuple[BaseGeometry, bool]
 
 
 def _crossings(
-    edges: npt.NDArray[np.float64], top_l0: int, downsample: float, height: int
+    edges: npt.NDArray[np.float64], top_l0: float, downsample: float, height: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return (row, x_l0) wherever an edge crosses the middle of one of `height` pixel rows that start at `top_l0`."""
     bounds = np.ceil((edges[:, [1, 3]] - top_l0) / downsample - 0.5)

@@ -1,0 +1,78 @@
+"""Cells and tiles through one rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wsi_pipeline.scoring.evidence import TileVotes, compare, confidence, score_votes
+from wsi_pipeline.scoring.rule import RuleOptions
+from wsi_pipeline.scoring.slide_score import SlideScore, score_tiles
+
+RULE = RuleOptions()
+
+
+def votes(strong: float, faint: float, none: float, by_cells: bool = True) -> TileVotes:
+    """Return 40 tiles of each class, whose weights add up to the shares given."""
+    classes = np.repeat([3, 1, 0], 40)
+    return TileVotes(classes, np.repeat([strong / 40, faint / 40, none / 40], 40), by_cells)
+
+
+@pytest.mark.parametrize(
+    ("strong", "faint", "none", "score"),
+    [(120, 0, 880, "3+"), (90, 0, 910, "2+"), (0, 110, 890, "1+"), (0, 90, 910, "0"), (5, 400, 595, "1+")],
+)
+def test_tiles_count_by_the_tumour_cells_in_them(strong: float, faint: float, none: float, score: str) -> None:
+    found = score_votes(votes(strong, faint, none), 2.0, RULE)
+    assert found.score == score
+    assert found.shares is not None
+    assert found.shares.strong == pytest.approx(strong / 10)
+    assert found.tumour_cells == 1000
+
+
+def test_one_tile_full_of_tumour_outweighs_many_without() -> None:
+    classes, weights = np.array([3] * 12 + [0] * 88), np.array([50.0] * 12 + [1.0] * 88)
+    found = score_votes(TileVotes(classes, weights, by_cells=True), 2.0, RULE)
+    assert found.score == "3+"
+    assert found.shares is not None
+    assert found.shares.strong == pytest.approx(100 * 600 / 688)
+
+
+def test_tiles_by_tissue_need_no_cells_but_tiles() -> None:
+    found = score_votes(votes(12, 0, 88, by_cells=False), 2.0, RULE)
+    assert (found.score, found.tumour_cells) == ("3+", 0)
+    few = TileVotes(np.array([3] * 9), np.ones(9), by_cells=False)
+    assert score_votes(few, 2.0, RULE).reason == "9 classified tiles, at least 10 needed"
+    assert score_votes(few, 2.0, RULE.model_copy(update={"min_tiles": 9})).score == "3+"
+    assert score_votes(votes(12, 0, 88, by_cells=False), 0.01, RULE).score == "not evaluable"
+    nothing = TileVotes(np.zeros(0, np.int64), np.zeros(0), by_cells=False)
+    assert score_votes(nothing, 2.0, RULE).score == "not evaluable"
+
+
+def test_tiles_without_tumour_cells_say_nothing() -> None:
+    found = score_votes(TileVotes(np.array([3] * 40), np.zeros(40), by_cells=True), 2.0, RULE)
+    assert found.score == "not evaluable"
+
+
+def cells(shares: tuple[int, int, int, int, int]) -> SlideScore:
+    return score_tiles(np.array([shares] * 30), 2.0, RULE)
+
+
+def test_agreement_and_what_it_is_worth() -> None:
+    strong, moderate, none = cells((50, 0, 0, 0, 50)), cells((50, 0, 0, 50, 0)), cells((100, 0, 0, 0, 0))
+    assert [found.score for found in (strong, moderate, none)] == ["3+", "2+", "0"]
+    assert compare(strong, strong) == "agree"
+    assert compare(strong, moderate) == "one category apart"
+    assert compare(none, moderate) == "apart"
+    assert compare(strong, None) == compare(None, strong) == "one evidence only"
+    assert compare(strong, cells((1, 0, 0, 0, 0))) == "one evidence only", "too few cells are no evidence"
+    assert confidence(strong, "agree", virtual=False) == "high"
+    assert confidence(strong, "one evidence only", virtual=False) == "moderate"
+    assert confidence(strong, "one category apart", virtual=False) == "moderate"
+    assert confidence(strong, "apart", virtual=False) == "low"
+    assert confidence(strong, "agree", virtual=True) == "low"
+    wide = score_tiles(np.array([(100, 0, 0, 0, 0)] * 25 + [(30, 0, 0, 0, 70)] * 5), 2.0, RULE)
+    assert wide.borderline
+    assert confidence(wide, "agree", virtual=False) == "moderate"
+    assert confidence(wide, "one category apart", virtual=False) == "low"
+    assert confidence(cells((1, 0, 0, 0, 0)), "agree", virtual=False) == "none"

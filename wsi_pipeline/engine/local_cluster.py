@@ -1,0 +1,102 @@
+"""Worker processes on this machine: one thread each for the processors, several threads around each GPU."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from typing import Any
+
+from distributed import Nanny, Scheduler, SpecCluster
+
+from wsi_pipeline.engine.interface import GPU, EngineOptions, usable_processors
+from wsi_pipeline.engine.interrupts import interrupts_held
+from wsi_pipeline.errors import ClusterError
+
+LOOPBACK = "127.0.0.1"
+"""Nobody outside this machine can reach a worker."""
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""CUDA's variable: the GPUs that a process may see, by number or UUID; empty for none."""
+
+
+def start_local_cluster(options: EngineOptions, gpus: tuple[int, ...] = ()) -> SpecCluster:
+    """Start worker processes on the loopback interface, without a dashboard. Raises ClusterError.
+
+    Ordinary workers have one thread and, in a run with GPUs, see none of them. Each GPU has a worker of its own, which
+    sees that GPU only and offers its threads as the resource GPU.
+    """
+    cluster = None
+    workers = {**_processor_workers(options, gpus), **_gpu_workers(options, gpus)}
+    try:
+        with interrupts_held():
+            cluster = SpecCluster(
+                workers={name: {"cls": Nanny, "options": choices} for name, choices in workers.items()},
+                scheduler={
+                    "cls": Scheduler,
+                    "options": {
+                        "host": LOOPBACK, "port": 0, "protocol": "tcp://", "dashboard": False,
+                        "dashboard_address": f"{LOOPBACK}:0",  # None would take port 8787
+                    },
+                },
+                silence_logs=logging.CRITICAL,
+            )  # fmt: skip
+    except KeyboardInterrupt:  # it waited until the cluster was there
+        if cluster:
+            stop_local_cluster(cluster)
+        raise
+    except (OSError, TimeoutError, RuntimeError) as error:
+        raise ClusterError(
+            "dask", f"the local workers did not start ({error})", "try --set engine.executor=serial"
+        ) from error
+    return cluster
+
+
+def stop_local_cluster(cluster: SpecCluster) -> None:
+    """Stop a local cluster and its processes, come what may: the run is over, and its own error is the one to show."""
+    with interrupts_held():
+        try:
+            cluster.close(timeout=10)
+        except (AssertionError, TimeoutError):
+            # distributed cannot join a worker that its nanny is just starting anew after a crash
+            for worker in multiprocessing.active_children():
+                worker.kill()
+
+
+def gpu_names(gpus: tuple[int, ...]) -> list[str]:
+    """Return what CUDA_VISIBLE_DEVICES calls the GPUs that this process knows by these numbers. Raises ClusterError."""
+    visible = os.environ.get(VISIBLE, "")
+    if not visible:
+        return [str(number) for number in gpus]
+    names = [name.strip() for name in visible.split(",")]
+    if max(gpus, default=-1) >= len(names):
+        raise ClusterError(VISIBLE, f"{visible!r} has no GPU number {max(gpus)}", "name them all, or unset it")
+    return [names[number] for number in gpus]
+
+
+def _processor_workers(options: EngineOptions, gpus: tuple[int, ...]) -> dict[str, dict[str, Any]]:
+    """Return the ordinary workers, by default one for each processor that no GPU's thread needs, and at least one."""
+    count = options.workers or max(usable_processors() - len(gpus) * options.device_threads, 1)
+    hidden = {"env": {VISIBLE: ""}} if gpus else {}
+    return {f"cpu-{number}": _worker(1) | hidden for number in range(count)}
+
+
+def _gpu_workers(options: EngineOptions, gpus: tuple[int, ...]) -> dict[str, dict[str, Any]]:
+    """Return one worker for each GPU; what is restarted after a crash has the same GPU and resource."""
+    threads = options.device_threads
+    return {
+        f"gpu-{number}": _worker(threads) | {"resources": {GPU: threads}, "env": {VISIBLE: name}}
+        for number, name in enumerate(gpu_names(gpus))
+    }
+
+
+def _worker(threads: int) -> dict[str, Any]:
+    """Return the options that all workers share."""
+    return {
+        "nthreads": threads,
+        "host": LOOPBACK,
+        "protocol": "tcp://",
+        "dashboard": False,
+        "memory_limit": "auto",
+        "silence_logs": logging.CRITICAL,
+    }

@@ -1,0 +1,149 @@
+"""The passes over a slide's regions, one after another on one executor: stain, look at model tiles, measure cells."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_pipeline.engine.executors import make_executor
+from wsi_pipeline.engine.interface import Executor
+from wsi_pipeline.errors import CorruptSlideError
+from wsi_pipeline.flows.maps import FOLDER, VIRTUAL_IMAGE
+from wsi_pipeline.flows.networks import Network
+from wsi_pipeline.flows.plan import STATISTICS, RunPlan
+from wsi_pipeline.flows.region import RegionOutcome, RegionPlan, RegionTask, process_region
+from wsi_pipeline.flows.request import ScoreRequest
+from wsi_pipeline.flows.stain_pass import run_pass, run_stain_pass
+from wsi_pipeline.flows.stain_region import StainOutcome, StainPlan
+from wsi_pipeline.flows.survey import Survey, tissue_patches
+from wsi_pipeline.flows.tile_region import TileOutcome, TilePlan, TileTask, process_tile_region
+from wsi_pipeline.provenance import Stopwatch
+from wsi_pipeline.slide import SlideSpec
+from wsi_pipeline.stain.white import WhitePoint, correct_white
+from wsi_pipeline.tiling import Grid, Region
+
+PAINTED_GLASS = WhitePoint(255.0, 255.0, 255.0, "glass", 0.0)
+"""What a virtual stain shows where there is no tissue: painted, so that its own brightest pixels are the white."""
+
+
+@dataclass
+class Passed:
+    """What the passes bring home. `white`: I0 of what was measured; `spread`: how the work was spread."""
+
+    white: WhitePoint
+    stain: list[StainOutcome] = field(default_factory=list)
+    tiles: list[TileOutcome] = field(default_factory=list)
+    cells: list[RegionOutcome] = field(default_factory=list)
+    spread: dict[str, Any] = field(default_factory=lambda: {"executor": "none", "workers": 0})
+
+
+def run_passes(plan: RunPlan, survey: Survey, request: ScoreRequest, watch: Stopwatch) -> Passed:
+    """Stain, classify and measure whatever the plan says.
+
+    Raises CorruptSlideError when too much of the tissue cannot be read, ClusterError, WeightsError.
+    """
+    passed = Passed(survey.white)
+    if plan.refusal:
+        return passed
+    work = _Work(plan, survey, request, watch)
+    made = make_executor(request.settings.engine, request.scheduler, plan.networks.gpus)
+    with watch.stage("regions"), closing(made) as executor:
+        passed.spread = dict(executor.describe())
+        source, step = plan.slide, round(plan.grid.ratio[0])
+        if plan.networks.stainer is not None:
+            passed.stain = work.stain(executor, plan.networks.stainer.network)
+            source, step = SlideSpec(plan.work / FOLDER / VIRTUAL_IMAGE, "zarr"), 1
+            passed.white = _virtual_white(source, survey, plan.grid)
+        if plan.tile_grid is not None:
+            passed.tiles = work.tiles(executor, source, plan.tile_grid)
+        if plan.measures_cells:
+            passed.cells = work.cells(executor, source, step, passed)
+    passed.spread |= work.losses([*passed.stain, *passed.cells])
+    return passed
+
+
+@dataclass
+class _Work:
+    """The passes of one run."""
+
+    plan: RunPlan
+    survey: Survey
+    request: ScoreRequest
+    watch: Stopwatch
+
+    def stain(self, executor: Executor, stainer: Network) -> list[StainOutcome]:
+        """Write the virtual stain."""
+        work, image = self.plan.work, self.plan.work / FOLDER / VIRTUAL_IMAGE
+        stain = StainPlan(self.plan.slide, self.plan.grid, stainer, image, work / STATISTICS)
+        return run_stain_pass(stain, self.survey, self.request, self.watch, executor)
+
+    def tiles(self, executor: Executor, source: SlideSpec, grid: Grid) -> list[TileOutcome]:
+        """Classify the model tiles, and judge those of a virtual stain."""
+        classifier, settings = self.plan.networks.classifier, self.request.settings
+        tiles = TilePlan(
+            source,
+            grid,
+            classifier.network if classifier else None,
+            settings.models.batch_tiles,
+            settings.quality if self.plan.virtual else None,
+        )
+        regions = self.survey.regions(grid)
+        tasks = (TileTask(tiles, region, *self.survey.at(grid, region.core_an)) for region in regions)
+        stage = ("classifying" if classifier else "judging", len(regions))
+        return run_pass(
+            executor, process_tile_region, tasks, stage, self.request, self.watch, device=classifier is not None
+        )
+
+    def cells(self, executor: Executor, source: SlideSpec, step: int, passed: Passed) -> list[RegionOutcome]:
+        """Measure the cells; those of a virtual stain inside the tiles whose stain was accepted."""
+        plan, survey = self.plan, self.survey
+        accepted = _accepted(passed.tiles)
+        maps = plan.work / FOLDER
+        cells = RegionPlan(
+            source, step, plan.grid, passed.white.rgb, plan.assay, self.request.settings.cells, maps, plan.parts
+        )
+        regions = survey.regions(plan.grid)
+
+        def task(region: Region) -> RegionTask:
+            allowed, piece = survey.at(plan.grid, region.core_an)
+            if plan.virtual and plan.tile_grid is not None:
+                allowed &= np.isin(_tile_of(plan.grid, plan.tile_grid, region), accepted)
+            return RegionTask(cells, region, allowed, piece)
+
+        tasks = (task(region) for region in regions)
+        return run_pass(executor, process_region, tasks, ("measuring", len(regions)), self.request, self.watch)
+
+    def losses(self, outcomes: list[StainOutcome | RegionOutcome]) -> dict[str, Any]:
+        """Return how many regions there were and what could not be read. Raises CorruptSlideError."""
+        lost = sum(outcome.unreadable_px for outcome in outcomes)
+        percent = 100.0 * lost / max(sum(outcome.scored_px for outcome in outcomes), 1)
+        if percent > self.request.settings.engine.max_unreadable_percent:
+            raise CorruptSlideError(
+                self.request.slide, f"{percent:.0f} % of its tissue cannot be read", "copy or scan it again"
+            )
+        return {"regions": len(self.survey.regions(self.plan.grid)), "unreadable_percent": round(percent, 3)}
+
+
+def _virtual_white(source: SlideSpec, survey: Survey, grid: Grid) -> WhitePoint:
+    """Return the white of a virtual stain: the brightest that the generator makes inside tissue."""
+    with source.open() as stained:
+        return correct_white(PAINTED_GLASS, tissue_patches(stained, grid, survey.within, survey.downsample))
+
+
+def _accepted(tiles: list[TileOutcome]) -> NDArray[np.int64]:
+    """Return the numbers of the tiles that were judged and fail no quality check."""
+    found = [part.tiles["tile"][~part.tiles["failed"].any(axis=1)] for part in tiles if "failed" in part.tiles]
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+
+def _tile_of(grid: Grid, tile_grid: Grid, region: Region) -> NDArray[np.int64]:
+    """Return the model tile at each map px of a region, (h, w)."""
+    core, map_px = region.core_an, grid.options.map_px
+    x_l0 = (core.x + (np.arange(-(-core.width // map_px)) + 0.5) * map_px) * grid.ratio[0]
+    y_l0 = (core.y + (np.arange(-(-core.height // map_px)) + 0.5) * map_px) * grid.ratio[1]
+    columns, rows = np.meshgrid(x_l0, y_l0)
+    return tile_grid.tiles_at(columns, rows)

@@ -1,0 +1,149 @@
+"""One region of model tiles: read, judge a virtual stain's quality, classify, explain.
+
+Tiles are cut at the classifier's own pixel size, so their grid is not that of the cells.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_pipeline.explain.uncertainty import softmax
+from wsi_pipeline.flows.networks import Network
+from wsi_pipeline.flows.region import opened
+from wsi_pipeline.geometry import Box, ceil_div
+from wsi_pipeline.slide import RescaledSlide, SlideSpec
+from wsi_pipeline.stain.quality import QualityOptions, check_tiles
+from wsi_pipeline.tiling import Grid, Region
+
+if TYPE_CHECKING:
+    from wsi_pipeline.models.classify import TileRunner
+
+_LOADING = threading.Lock()
+
+Columns = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """What is the same for all regions. Without `network` only quality is judged, without `quality` nothing is."""
+
+    slide: SlideSpec
+    grid: Grid
+    network: Network | None
+    batch_tiles: int
+    quality: QualityOptions | None
+
+
+@dataclass(frozen=True)
+class TileTask:
+    """One region; `allowed` (h, w) bool and `piece` (h, w) uint16, one value per map px of the grid."""
+
+    plan: TilePlan
+    region: Region
+    allowed: NDArray[np.bool_]
+    piece: NDArray[np.uint16]
+
+
+class TileOutcome(NamedTuple):
+    """One row per tile with enough tissue: column name -> (T, ...) array; `seconds`: stage -> s."""
+
+    region: int
+    tiles: Columns
+    seconds: dict[str, float]
+
+
+def process_tile_region(task: TileTask) -> TileOutcome:
+    """Look at every tile of a region that holds enough tissue."""
+    cv2.setNumThreads(1)  # the workers are the parallelism
+    clock = [time.perf_counter()]
+    boxes, columns = _chosen(task)
+    pixels = _read(task.plan, boxes)
+    clock.append(time.perf_counter())
+    if task.plan.network is not None:
+        columns |= _answers(task.plan, task.plan.network, pixels)
+    clock.append(time.perf_counter())
+    if task.plan.quality is not None:
+        tissue, probabilities = _tissue(task, boxes), softmax(columns["logits"]) if "logits" in columns else None
+        columns["failed"] = check_tiles(pixels, probabilities, None, task.plan.quality, tissue).failed
+    clock.append(time.perf_counter())
+    seconds = dict(zip(("read", "classify", "quality"), np.diff(clock).tolist(), strict=True))
+    return TileOutcome(task.region.index, columns, seconds)
+
+
+def _chosen(task: TileTask) -> tuple[list[Box], Columns]:
+    """Return the tiles with enough tissue, analysis px of the slide, and their columns of place, share and piece."""
+    grid, core, map_px = task.plan.grid, task.region.core_an, task.plan.grid.options.map_px
+    boxes, rows = [], []
+    for tile in grid.tiles(task.region):
+        left, top = (tile.x - core.x) // map_px, (tile.y - core.y) // map_px
+        window = slice(top, top + ceil_div(tile.height, map_px)), slice(left, left + ceil_div(tile.width, map_px))
+        allowed = task.allowed[window]
+        share = float(allowed.sum()) * map_px**2 / grid.options.tile_px**2  # of the whole tile, also at the edge
+        if share == 0.0 or share < grid.options.min_tissue_share:
+            continue
+        boxes.append(tile)
+        piece = int(np.bincount(task.piece[window][allowed]).argmax())
+        rows.append((grid.tile_number(tile), *grid.shown(tile), min(share, 1.0), piece))
+    names = ("tile", "x_l0", "y_l0", "width_l0", "height_l0", "tissue_share", "piece")
+    table = np.array(rows, np.float64).reshape(-1, len(names))
+    columns: Columns = dict(zip(names, table.T, strict=True))
+    for name in names:
+        if name != "tissue_share":
+            columns[name] = columns[name].astype(np.int64)
+    return boxes, columns
+
+
+def _read(plan: TilePlan, boxes: list[Box]) -> NDArray[np.uint8]:
+    """Return the pixels of whole tiles (T, H, W, 3), read in one piece; white beyond the slide's edge."""
+    side = plan.grid.options.tile_px
+    if not boxes:
+        return np.zeros((0, side, side, 3), np.uint8)
+    left, top = min(box.x for box in boxes), min(box.y for box in boxes)
+    right, bottom = (max(box.x for box in boxes) + side, max(box.y for box in boxes) + side)
+    view = RescaledSlide(opened(plan.slide), plan.grid.mpp.x)
+    area = view.read(Box(left, top, right - left, bottom - top))
+    return np.stack([area[box.y - top : box.y - top + side, box.x - left : box.x - left + side] for box in boxes])
+
+
+def _answers(plan: TilePlan, network: Network, pixels: NDArray[np.uint8]) -> Columns:
+    """Return logits (T, 4), and the evidence of each position for each ordinal margin, (T, 3, h, w) float16."""
+    from wsi_pipeline.explain.cam import margin_cams  # noqa: PLC0415 - torch is heavy
+
+    with _LOADING:  # threads that share a GPU share the network too
+        runner = _runner(network, plan.batch_tiles)
+    logits, cams = [], []
+    for start in range(0, max(len(pixels), 1), plan.batch_tiles):  # features of a whole region would not fit
+        answers = runner.answer(pixels[start : start + plan.batch_tiles])
+        logits.append(answers.logits)
+        cams.append(margin_cams(runner.network, answers.features).astype(np.float16))
+    return {"logits": np.concatenate(logits), "cam": np.concatenate(cams)}
+
+
+def _tissue(task: TileTask, boxes: list[Box]) -> NDArray[np.bool_]:
+    """Return where the tiles hold tissue, (T, H, W) bool; none beyond the slide's edge."""
+    core, side, map_px = task.region.core_an, task.plan.grid.options.tile_px, task.plan.grid.options.map_px
+    tissue = np.zeros((len(boxes), side, side), bool)
+    for shown, tile in zip(tissue, boxes, strict=True):
+        rows = np.arange(tile.y - core.y, tile.bottom - core.y) // map_px
+        across = np.arange(tile.x - core.x, tile.right - core.x) // map_px
+        shown[: tile.height, : tile.width] = task.allowed[np.ix_(rows, across)]
+    return tissue
+
+
+@lru_cache(maxsize=1)
+def _runner(network: Network, batch_tiles: int) -> TileRunner:
+    """Load and verify the classifier once per process."""
+    from wsi_pipeline.models.classify import TileRunner  # noqa: PLC0415
+    from wsi_pipeline.models.load import load_model  # noqa: PLC0415
+    from wsi_pipeline.models.seamless import use_one_thread  # noqa: PLC0415
+
+    use_one_thread()
+    return TileRunner(load_model(network.name, network.folder), network.runtime, batch_tiles)

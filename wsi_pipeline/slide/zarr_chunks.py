@@ -1,0 +1,258 @@
+"""Chunks of the arrays in an OME-Zarr image, decoded one by one: nothing read twice, damage confined to its chunk.
+
+Pixels do not come through the zarr library (3.1): it hands a truncated blosc chunk to a decoder that reads on behind it
+and returns noise as if all were well, and after an error it leaves unfinished tasks that complain when Python ends.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError
+from wsi_pipeline.geometry import Box, Size, ceil_div
+from wsi_pipeline.slide.model import WHITE, LevelPixels
+from wsi_pipeline.slide.tiff_header import BROKEN_REMEDY
+from wsi_pipeline.slide.tiff_tiles import SEGMENT_PX_MAX
+
+JSON_ERRORS = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+"""What metadata of another form than NGFF and Zarr prescribe ends in; JSON's and UTF-8's own errors are ValueErrors."""
+
+CHUNK_ERRORS = (RuntimeError, ValueError, TypeError, OSError, EOFError, struct.error, zlib.error, lzma.LZMAError)
+"""What reading and decoding a damaged chunk raises."""
+
+COMPRESSORS = frozenset({"blosc", "zlib", "gzip", "zstd", "lz4", "bz2", "lzma"})
+"""Compressors that are decoded, by the name that Zarr v2, v3 and numcodecs share. Others are refused, since numcodecs
+also knows pickle, which runs what a file says."""
+
+BLOSC_SIZES = struct.Struct("<4xI4xI")
+"""Sizes in the header of a blosc chunk: bytes once decoded, and bytes of the chunk itself (c-blosc README_CHUNK)."""
+
+RGB_REMEDY = "export it as 8-bit RGB"
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How an array is stored: what `.zarray` (Zarr v2) and `zarr.json` (v3) both say."""
+
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    order: Literal["C", "F"]
+    fill: int | None
+    """Value of chunks that were never written; None: not stated."""
+    prefix: str
+    separator: str
+    """A chunk's file is `prefix` and its coordinates joined by `separator`."""
+    compressor: dict[str, Any] | None
+    """Name and settings as numcodecs takes them; None: not compressed."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file. Raises TypeError or ValueError for anything else, OSError without the file."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise TypeError(f"{path.name} holds no JSON object")
+    return found
+
+
+class ZarrPlane:
+    """The RGB plane of one array of uint8: its chunks, decoded independently of each other and of who asks."""
+
+    def __init__(self, slide: Path, folder: Path, axes: Sequence[str]) -> None:
+        """Read the metadata of the array in `folder`, part of `slide`; `axes` names its dimensions.
+
+        Raises CorruptSlideError, UnsupportedSlideError (not RGB of uint8, several planes, an unknown way to store it).
+        """
+        self._slide, self._folder, self._axes = slide, folder, tuple(axes)
+        try:
+            self._stored = _storage(slide, folder)
+            self._codec = _codec(self._stored.compressor)
+            shape, chunks = (dict(zip(axes, part, strict=True)) for part in (self._stored.shape, self._stored.chunks))
+        except (*JSON_ERRORS, OSError) as error:
+            raise CorruptSlideError(slide, f"has no readable array {folder.name}: {error!r}", BROKEN_REMEDY) from error
+        _check_rgb(slide, shape)
+        self.size = Size(shape["x"], shape["y"])
+        self.tile = Size(chunks["x"], chunks["y"])
+        self._channels = chunks["c"]
+        if min(self._stored.shape) < 1 or min(self._stored.chunks) < 1:
+            raise CorruptSlideError(slide, f"has an array {folder.name} without pixels", BROKEN_REMEDY)
+        if prod(self._stored.chunks) > SEGMENT_PX_MAX:
+            problem = f"is stored in pieces of {self.tile.width} x {self.tile.height} px, too large to decode at once"
+            raise UnsupportedSlideError(slide, problem, "write it again in chunks of 256 to 1024 px")
+
+    def read(self, box: Box) -> LevelPixels:
+        """Return the px of a box inside the array, each touched chunk decoded once.
+
+        A chunk without a file holds the fill value. Where that is white (255) it is glass, which writers leave out;
+        with any other fill, px without any file were never scanned: not valid, and white.
+        Raises CorruptSlideError when a touched chunk cannot be decoded.
+        """
+        planes = np.full((3, box.height, box.width), WHITE, np.uint8)
+        valid: NDArray[np.bool_] | None = None
+        rows, columns = _touched(box.y, box.bottom, self.tile.height), _touched(box.x, box.right, self.tile.width)
+        for row, column in product(rows, columns):
+            tile = Box(column * self.tile.width, row * self.tile.height, *self.tile)
+            common = tile.intersection(box)
+            source, into = _window(common, tile), _window(common, box)
+            blocks = [self._block(row, column, first) for first in range(ceil_div(3, self._channels))]
+            if self._stored.fill != WHITE and all(block is None for block in blocks):
+                valid = np.ones(planes.shape[1:], bool) if valid is None else valid
+                valid[into] = False
+                continue
+            for channel, plane in enumerate(planes):
+                block = blocks[channel // self._channels]
+                fill = self._stored.fill or 0
+                plane[into] = fill if block is None else block[channel % self._channels][source]
+        return LevelPixels(cv2.merge(list(planes)).view(np.uint8), valid)
+
+    def _block(self, row: int, column: int, channel: int) -> NDArray[np.uint8] | None:
+        """Return a chunk as (channels, height, width), None when it has no file."""
+        place = {"y": row, "x": column, "c": channel}
+        coordinates = [str(place.get(axis, 0)) for axis in self._axes]
+        name = self._stored.prefix + self._stored.separator.join(coordinates)
+        try:
+            data = (self._folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._broken(name, error) from error
+        try:
+            block = self._decode(data)
+        except CHUNK_ERRORS as error:
+            raise self._broken(name, error) from error
+        only = tuple(slice(None) if axis in place else 0 for axis in self._axes)
+        kept = [axis for axis in self._axes if axis in place]
+        return block[only].transpose([kept.index(axis) for axis in "cyx"])
+
+    def _decode(self, data: bytes) -> NDArray[np.uint8]:
+        """Return a chunk's values in its own shape. Raises one of CHUNK_ERRORS."""
+        stored = self._stored
+        if stored.compressor is not None and stored.compressor["id"] == "blosc":
+            # the decoder believes these sizes, whatever there is to read
+            decoded_bytes, chunk_bytes = BLOSC_SIZES.unpack_from(data)
+            if decoded_bytes != prod(stored.chunks) or chunk_bytes > len(data):
+                raise ValueError(f"{len(data)} bytes are not the blosc chunk that they begin as")
+        decoded = data if self._codec is None else self._codec.decode(data)
+        return np.frombuffer(decoded, np.uint8).reshape(stored.chunks, order=stored.order)
+
+    def _broken(self, chunk: str, error: Exception) -> CorruptSlideError:
+        """Return the error for a chunk that cannot be decoded."""
+        return CorruptSlideError(self._slide, f"has a broken chunk {self._folder.name}/{chunk}: {error}", BROKEN_REMEDY)
+
+
+def _storage(slide: Path, folder: Path) -> Storage:
+    """Return how the array in `folder` is stored: by Zarr v2 where both are there, as QuPath reads it."""
+    if (folder / ".zarray").exists():
+        return _storage_v2(slide, read_json(folder / ".zarray"))
+    if (folder / "zarr.json").exists():
+        return _storage_v3(slide, read_json(folder / "zarr.json"))
+    raise CorruptSlideError(slide, f"lacks the level {folder.name} that its metadata names", BROKEN_REMEDY)
+
+
+def _storage_v2(slide: Path, found: dict[str, Any]) -> Storage:
+    """Return what a `.zarray` says (Zarr v2 specification)."""
+    _check_type(slide, np.dtype(found["dtype"]).name)
+    if found.get("filters"):
+        raise _unknown(slide, [part["id"] for part in found["filters"]])
+    compressor = found.get("compressor")
+    if compressor is not None and compressor["id"] not in COMPRESSORS:
+        raise _unknown(slide, [compressor["id"]])
+    if found["order"] not in {"C", "F"}:
+        raise ValueError(f"order {found['order']!r}")
+    return Storage(
+        shape=_whole(found["shape"]),
+        chunks=_whole(found["chunks"]),
+        order=cast("Literal['C', 'F']", found["order"]),
+        fill=_fill(found.get("fill_value")),
+        prefix="",
+        separator=found.get("dimension_separator", "."),
+        compressor=compressor,
+    )
+
+
+def _storage_v3(slide: Path, found: dict[str, Any]) -> Storage:
+    """Return what a `zarr.json` says (Zarr v3 specification), for plain bytes with at most one compressor."""
+    _check_type(slide, found["data_type"])
+    names = [part["name"] for part in found["codecs"]]
+    if names[:1] != ["bytes"] or len(names) > 2 or not COMPRESSORS.issuperset(names[1:]):
+        raise _unknown(slide, names)
+    keys = found["chunk_key_encoding"]
+    plain = keys["name"] == "v2"
+    return Storage(
+        shape=_whole(found["shape"]),
+        chunks=_whole(found["chunk_grid"]["configuration"]["chunk_shape"]),
+        order="C",
+        fill=_fill(found["fill_value"]),
+        prefix="" if plain else "c" + keys.get("configuration", {}).get("separator", "/"),
+        separator=keys.get("configuration", {}).get("separator", "." if plain else "/"),
+        compressor={"id": names[1]} if names[1:] else None,
+    )
+
+
+def _fill(value: Any) -> int | None:
+    """Return the fill value, None where none that fits uint8 is stated."""
+    return int(value) if value in range(256) else None
+
+
+def _codec(compressor: dict[str, Any] | None) -> Any:
+    """Return what decodes chunks, None for chunks that are not compressed."""
+    if compressor is None:
+        return None
+    import numcodecs  # noqa: PLC0415 - most slides do not need it
+
+    return numcodecs.get_codec(dict(compressor))
+
+
+def _check_type(slide: Path, name: str) -> None:
+    """Raise UnsupportedSlideError unless the array's type is uint8."""
+    if name != "uint8":
+        raise UnsupportedSlideError(slide, f"holds values of type {name}, not 8 bits per colour", RGB_REMEDY)
+
+
+def _check_rgb(slide: Path, shape: dict[str, int]) -> None:
+    """Raise UnsupportedSlideError unless an array of `shape`, px by axis, is one RGB plane."""
+    planes = {axis: length for axis, length in shape.items() if axis not in {"c", "y", "x"}}
+    if not {"c", "y", "x"} <= shape.keys() or not planes.keys() <= {"t", "z"}:
+        raise UnsupportedSlideError(slide, f"has the axes {', '.join(shape)}, not channel, y and x", RGB_REMEDY)
+    if shape["c"] != 3:
+        problem = f"is not brightfield RGB: it has {shape['c']} channel(s), not red, green and blue"
+        raise UnsupportedSlideError(slide, problem, "fluorescence and grey images have no DAB")
+    if any(length != 1 for length in planes.values()):
+        found = " and ".join(f"{length} along {axis}" for axis, length in planes.items())
+        raise UnsupportedSlideError(slide, f"is not one plane but {found}", "export one RGB plane")
+
+
+def _unknown(slide: Path, codecs: Sequence[str]) -> UnsupportedSlideError:
+    """Return the error for arrays that are stored in a way that is not decoded here."""
+    problem = f"is stored with {', '.join(codecs)}, which is not decoded here"
+    return UnsupportedSlideError(slide, problem, "write it again as NGFF 0.4 with blosc or zlib")
+
+
+def _whole(values: Sequence[Any]) -> tuple[int, ...]:
+    """Return lengths. Raises ValueError unless they are whole numbers."""
+    if not all(isinstance(value, int) for value in values):
+        raise ValueError(f"{values} are no lengths")
+    return tuple(values)
+
+
+def _touched(start: int, stop: int, step: int) -> range:
+    """Return the indices of the chunks of `step` px between two px along one axis."""
+    return range(start // step, ceil_div(stop, step))
+
+
+def _window(common: Box, frame: Box) -> tuple[slice, slice]:
+    """Return the (row, column) slices of `common` in an array that covers `frame`."""
+    x, y = common.x - frame.x, common.y - frame.y
+    return slice(y, y + common.height), slice(x, x + common.width)
