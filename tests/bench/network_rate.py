@@ -1,7 +1,8 @@
 """Print how many tiles of 256 px the networks do per second on this machine's processors, both sides in one run.
 
 Weights are random (speed does not depend on them). Every figure is the median of several rounds in which the variants
-take turns.
+take turns. Networks run on one thread, as in the product's workers, so that the processor's time tells what an idle
+machine would do, also while others use it.
 
 Usage: python tests/bench/network_rate.py [--rounds 5] [--parts abc] [--window 1024] [--slide FILE]
 """
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -65,9 +66,9 @@ def main() -> None:
         slide = arguments.slide or painted(folder)
         if "a" in arguments.parts:
             end_to_end(slide, folder, cores, arguments)
-        torch.set_num_threads(cores)
+        use_one_thread()
         if "b" in arguments.parts:
-            classifiers(slide, folder, cores, arguments.rounds)
+            classifiers(slide, folder, arguments.rounds)
         if "c" in arguments.parts:
             generators(slide, folder, arguments.rounds)
 
@@ -142,25 +143,39 @@ def end_to_end(slide: Path, folder: Path, cores: int, arguments: argparse.Namesp
     print(f"{1e3 * cores / busy:8.1f} tiles/s by processor time ({busy:.1f} ms per tile): where nothing else runs")
 
 
-def take_turns(variants: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+class Seconds(NamedTuple):
+    """Of one call, by the clock and of the processor."""
+
+    wall: float
+    processor: float
+
+
+def take_turns(variants: dict[str, Callable[[], object]], rounds: int) -> dict[str, Seconds]:
     """Return the median seconds of each variant; each has run once before."""
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    measured: dict[str, list[Seconds]] = {name: [] for name in variants}
     for round_ in range(rounds + 1):
         for name, work in variants.items():
-            start = time.perf_counter()
+            wall, processor = time.perf_counter(), time.process_time()
             work()
             if round_:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+                measured[name].append(Seconds(time.perf_counter() - wall, time.process_time() - processor))
+    return {name: Seconds(*np.median(values, axis=0)) for name, values in measured.items()}
 
 
-def classifiers(slide: Path, folder: Path, cores: int, rounds: int) -> None:
+def row(name: str, tiles: float, seconds: dict[str, Seconds], apart: str) -> None:
+    """Print one row: rates per core, and how many times the first variant's."""
+    own, first = seconds[name], next(iter(seconds.values()))
+    times = first.processor / own.processor
+    print(f"{tiles / own.processor:7.1f} (clock {tiles / own.wall:5.1f}) tiles/s {times:4.1f} x  {apart}  {name}")
+
+
+def classifiers(slide: Path, folder: Path, rounds: int) -> None:
     """Print rates of both classifiers, OpenVINO against torch on the same tiles, and how the logits agree."""
-    tiles = tiles_of(view_of(slide).read(Box(128, 128, 2 * TILE_PX * 2, TILE_PX * 8)))
+    tiles = tiles_of(view_of(slide).read(Box(128, 128, 4 * TILE_PX, 6 * TILE_PX)))
     for architecture in ("ihcnet", "ihcnet-light"):
         loaded = load_model(architecture, folder)
         runners = {
-            f"{backend} {precision}": TileRunner(loaded, Runtime("cpu", precision, backend), 64, threads=cores)
+            f"{backend} {precision}": TileRunner(loaded, Runtime("cpu", precision, backend), 64)
             for backend, precision in (
                 ("torch", "fp32"), ("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16"),
             )
@@ -169,12 +184,11 @@ def classifiers(slide: Path, folder: Path, cores: int, rounds: int) -> None:
         variants |= {name: partial(runner.answer, tiles) for name, runner in runners.items()}
         seconds = take_turns(variants, rounds)
         exact = plain(loaded, tiles)
-        print(f"\n(b) {architecture}, {len(tiles)} tiles in memory, {cores} threads")
-        for name, value in seconds.items():
+        print(f"\n(b) {architecture}, {len(tiles)} tiles in memory, one core")
+        for name in seconds:
             logits = runners[name].answer(tiles).logits if name in runners else exact
             apart = np.abs(logits - exact).max() / exact.std(axis=0).mean()
-            times = seconds["plain torch fp32"] / value
-            print(f"{len(tiles) / value:8.1f} tiles/s  {times:4.1f} x  logits apart {apart:.1e} of spread  {name}")
+            row(name, len(tiles), seconds, f"logits apart {apart:.0e} of their spread")
 
 
 def plain(loaded: LoadedModel, tiles: np.ndarray) -> np.ndarray:
@@ -202,13 +216,10 @@ def generators(slide: Path, folder: Path, rounds: int) -> None:
         }
         seconds = take_turns(variants, rounds)
         picture = exact.stain(view.read, box).astype(int)
-        print(f"\n(c) {architecture}, windows of {side} px with halo, {torch.get_num_threads()} threads")
-        for name, value in seconds.items():
+        print(f"\n(c) {architecture}, windows of {side} px with halo, one core")
+        for name in seconds:
             apart = np.abs(stainers[name].stain(view.read, box) - picture).mean()
-            times = seconds["torch fp32"] / value
-            print(
-                f"{(side / TILE_PX) ** 2 / value:8.1f} tiles/s  {times:4.1f} x  {apart:.2f} grey levels apart  {name}"
-            )
+            row(name, (side / TILE_PX) ** 2, seconds, f"{apart:.2f} grey levels apart")
 
 
 if __name__ == "__main__":

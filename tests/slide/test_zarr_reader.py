@@ -1,4 +1,4 @@
-"""OME-Zarr folders as slides, written by this product and by the zarr library: identity, holes, damage, refusals."""
+"""OME-Zarr folders as slides, written by this product and by the zarr library: identity, pixel size, holes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,87 +16,17 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numcodecs import BZ2, LZ4, LZMA, Blosc, GZip, Pickle, Zlib, Zstd
+from numcodecs import BZ2, LZ4, LZMA, GZip, Zlib, Zstd
 
+from tests.slide.zarr_stores import HEIGHT, MPP, WIDTH, write_attributes, write_map, write_store, write_xml
 from wsi_pipeline.config import Settings
-from wsi_pipeline.errors import CorruptSlideError, MissingMppError, UnsupportedSlideError, WsiHer2Error
+from wsi_pipeline.errors import MissingMppError
 from wsi_pipeline.export.ngff import MapSpec
 from wsi_pipeline.export.zarr_map import MapStore
 from wsi_pipeline.flows.request import ScoreRequest
 from wsi_pipeline.flows.score import score_slide
-from wsi_pipeline.geometry import Box, Mpp, Size, cut
+from wsi_pipeline.geometry import Box, Size, cut
 from wsi_pipeline.slide import Slide, SlideSpec, open_slide
-
-WIDTH, HEIGHT = 613, 389
-CHUNK = 64
-MPP = Mpp(0.25, 0.26)
-UNITS = {"x": "nanometer", "y": "micrometer"}
-SCALES = {"x": 250.0, "y": 0.26}
-
-Write = Callable[..., Path]
-
-
-def write_map(path: Path, pixels: np.ndarray) -> Path:
-    """Write `pixels` as this product writes images."""
-    size = Size(pixels.shape[1], pixels.shape[0])
-    store = MapStore.create(path, MapSpec(size_map=size, channels="rgb", mpp_map=MPP, name="scan", chunk=CHUNK))
-    store.write_block(0, 0, pixels)
-    store.build_pyramid("mean")
-    return path
-
-
-def write_store(
-    path: Path, *levels: np.ndarray, axes: str = "cyx", version: int = 2, chunks: dict[str, int] | None = None,
-    separator: str = "/", units: dict[str, str] | None = UNITS, **options: Any,
-) -> Path:  # fmt: skip
-    """Write (H, W, C) `levels` with the zarr library; `options` are those of zarr.create_array."""
-    side = {"c": 1, "y": CHUNK, "x": CHUNK - 11, **(chunks or {})}
-    default = {"compressors": Blosc("lz4"), "filters": None} if version == 2 else {}
-    settings = {"fill_value": 255, "zarr_format": version, **default, **options}
-    for index, colours in enumerate(levels):
-        level = colours if "c" in axes else colours[..., 0]
-        planes = level.transpose(["yxc".index(axis) for axis in axes if axis in "yxc"])
-        shape = [level.shape["yxc".index(axis)] if axis in "yxc" else 1 for axis in axes]
-        encoding = {"name": "v2" if version == 2 or separator == "." else "default", "separator": separator}
-        array = zarr.create_array(
-            str(path / f"s{index}"), shape=shape, chunks=[side.get(axis, 1) for axis in axes], dtype=level.dtype,
-            chunk_key_encoding=encoding, **settings,
-        )  # fmt: skip
-        array[:] = planes.reshape(shape)
-    write_attributes(path, ngff(axes, len(levels), units), version)
-    return path
-
-
-def ngff(axes: str, levels: int, units: dict[str, str] | None) -> dict[str, Any]:
-    """Return NGFF attributes of so many levels."""
-    kinds = {"t": "time", "c": "channel"}
-    described = [{"name": axis, "type": kinds.get(axis, "space")} for axis in axes]
-    for axis in described:
-        if axis["name"] in (units or {}):
-            axis["unit"] = units[axis["name"]]
-    scale = [SCALES.get(axis, 1.0) for axis in axes]
-    datasets = [
-        {"path": f"s{index}", "coordinateTransformations": [{"type": "scale", "scale": scale}]}
-        for index in range(levels)
-    ]
-    return {"multiscales": [{"version": "0.4", "axes": described, "datasets": datasets}]}
-
-
-def write_attributes(path: Path, attributes: dict[str, Any], version: int = 2) -> None:
-    """Write a group's metadata."""
-    path.mkdir(exist_ok=True)
-    if version == 3:
-        group = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": {"version": "0.5"} | attributes}}
-        (path / "zarr.json").write_text(json.dumps(group))
-        return
-    (path / ".zgroup").write_text('{"zarr_format": 2}')
-    (path / ".zattrs").write_text(json.dumps(attributes))
-
-
-def write_xml(path: Path, pixels: str, channels: str = "") -> None:
-    (path / "OME").mkdir()
-    image = f'<Image ID="Image:0"><Pixels ID="P" Type="uint8" {pixels}>{channels}</Pixels></Image>'
-    (path / "OME" / "METADATA.ome.xml").write_text(f"<OME>{image}<Image><Pixels/></Image></OME>", encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -301,180 +231,6 @@ def test_one_colour_without_a_file_is_the_fill(tmp_path: Path, scan: np.ndarray,
     assert read.valid.all()
 
 
-def half(data: bytes) -> bytes:
-    return data[: len(data) // 2]
-
-
-def noise(data: bytes) -> bytes:
-    return np.random.default_rng(5).bytes(len(data))
-
-
-@pytest.mark.parametrize(
-    ("compressor", "spoil"),
-    [
-        *((Blosc(name), spoil) for name in ("zstd", "lz4", "blosclz", "zlib") for spoil in (half, noise)),
-        (Blosc(), lambda _: b""),
-        (Blosc(), lambda data: data[:-1]),
-        (Blosc(), lambda data: data[:4] + b"\0\1\0\0" + data[8:]),
-        (Zlib(), half),
-        (Zstd(), half),
-        (GZip(), noise),
-        (LZ4(), half),
-        (BZ2(), noise),
-        (LZMA(), half),
-        (None, half),
-        (None, lambda data: data + b"1"),
-    ],
-)
-def test_a_broken_chunk_costs_that_chunk_only(
-    tmp_path: Path, scan: np.ndarray, compressor: Any, spoil: Callable[[bytes], bytes],
-    capfd: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    path = write_store(tmp_path / "a.zarr", scan, compressors=compressor)
-    chunk = path / "s0/2/1/3"
-    chunk.write_bytes(spoil(chunk.read_bytes()))
-    lost = np.zeros((HEIGHT, WIDTH), bool)
-    lost[64:128, 159:212] = True
-    with open_slide(path) as slide:
-        read = slide.overview(1)
-        with pytest.raises(CorruptSlideError, match="broken chunk s0/2/1/3"):
-            slide._reader.read_level(0, Box(0, 0, WIDTH, HEIGHT))  # type: ignore[union-attr]
-    assert np.array_equal(~read.valid, lost)
-    assert read.unreadable == lost.sum()
-    assert np.array_equal(read.rgb[~lost], scan[~lost])
-    assert (read.rgb[lost] == 255).all()
-    assert capfd.readouterr() == ("", "")
-
-
-def test_a_chunk_that_cannot_be_opened_is_broken(tmp_path: Path, scan: np.ndarray) -> None:
-    path = write_store(tmp_path / "a.zarr", scan)
-    (path / "s0/0/0/0").unlink()
-    (path / "s0/0/0/0").mkdir()
-    with open_slide(path) as slide:
-        assert slide.overview(1).unreadable == 64 * 53
-
-
-def fails(path: Path, kind: type[WsiHer2Error], words: str, **options: Any) -> None:
-    with pytest.raises(kind, match=words) as raised:
-        open_slide(path, mpp=0.25, **options)
-    assert type(raised.value) is kind
-    assert "\n" not in str(raised.value)
-    assert raised.value.remedy
-
-
-def test_what_is_not_8_bit_rgb_is_refused(tmp_path: Path, scan: np.ndarray) -> None:
-    store = tmp_path / "store"
-    store.mkdir()
-    fails(write_store(store / "grey.zarr", scan[..., :1]), UnsupportedSlideError, "1 channel")
-    fails(write_store(store / "four.zarr", np.dstack([scan, scan[..., :1]])), UnsupportedSlideError, "4 channel")
-    fails(write_store(store / "deep.zarr", scan.astype(np.uint16)), UnsupportedSlideError, "type uint16")
-    fails(write_store(store / "real.zarr", scan.astype(np.float32), version=3), UnsupportedSlideError, "type float32")
-    fails(write_store(store / "flat.zarr", scan[..., 0, None], axes="yx"), UnsupportedSlideError, "axes y, x,")
-    deep = write_store(store / "planes.zarr", scan, axes="tczyx")
-    stored = json.loads((deep / "s0/.zarray").read_text())
-    (deep / "s0/.zarray").write_text(json.dumps(stored | {"shape": [1, 3, 7, HEIGHT, WIDTH]}))
-    fails(deep, UnsupportedSlideError, "7 along z")
-
-
-@pytest.mark.parametrize(
-    ("colours", "channels", "words"),
-    [
-        (["0000FF", "00FF00", "FF0000"], "", "shown in 0000FF, 00FF00, FF0000"),
-        (["FF0000", "00FF00", "0000FF"], "", None),
-        (["#ff0000", "00ff00", "0000ff"], "", None),
-        (["FFFFFF"] * 3, "", None),
-        ([], '<Channel ID="C:0" Name="a" Fluor="DAPI"/>', "stained with DAPI"),
-    ],
-)
-def test_three_stains_are_not_taken_for_rgb(
-    tmp_path: Path, scan: np.ndarray, colours: list[str], channels: str, words: str | None
-) -> None:
-    path = write_store(tmp_path / "a.zarr", scan)
-    omero = {"omero": {"channels": [{"color": colour} for colour in colours]}}
-    write_attributes(path, json.loads((path / ".zattrs").read_text()) | omero)
-    write_xml(path, "", channels)
-    if words:
-        fails(path, UnsupportedSlideError, words)
-    else:
-        open_slide(path).close()
-
-
-def test_ways_of_storing_that_are_not_decoded_are_named(
-    tmp_path: Path, scan: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sharded = write_store(tmp_path / "shards.zarr", scan, version=3, chunks={"x": 64}, shards=(3, 128, 128))
-    fails(sharded, UnsupportedSlideError, "sharding_indexed")
-    path = write_store(tmp_path / "a.zarr", scan)
-    stored = json.loads((path / "s0/.zarray").read_text())
-    (path / "s0/.zarray").write_text(json.dumps(stored | {"compressor": Pickle().get_config()}))
-    fails(path, UnsupportedSlideError, "pickle")
-    (path / "s0/.zarray").write_text(json.dumps(stored | {"filters": [{"id": "delta", "dtype": "u1"}]}))
-    fails(path, UnsupportedSlideError, "delta")
-    (path / "s0/.zarray").write_text(json.dumps(stored))
-    monkeypatch.setattr("wsi_pipeline.slide.zarr_chunks.SEGMENT_PX_MAX", 64 * 53 - 1)
-    fails(path, UnsupportedSlideError, "53 x 64 px")
-
-
-def test_older_ngff_is_refused(tmp_path: Path, scan: np.ndarray) -> None:
-    path = write_store(tmp_path / "a.zarr", scan)
-    attributes = json.loads((path / ".zattrs").read_text())
-    attributes["multiscales"][0]["axes"] = ["c", "y", "x"]
-    (path / ".zattrs").write_text(json.dumps(attributes))
-    fails(path, UnsupportedSlideError, "older than NGFF 0.4")
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "words"),
-    [
-        (".zattrs", "{}", "no multiscales"),
-        (".zattrs", None, "no multiscales"),
-        (".zattrs", "{", "broken OME-Zarr metadata"),
-        (".zattrs", "[1]", "broken OME-Zarr metadata"),
-        (".zattrs", "\udcff", "broken OME-Zarr metadata"),
-        (".zattrs", '{"multiscales": []}', "broken OME-Zarr metadata"),
-        (".zattrs", '{"multiscales": [{"axes": [{"name": "x"}], "datasets": [{"path": 3}]}]}', "broken OME-Zarr"),
-        (".zattrs", '{"multiscales": [{"axes": [{"name": "x"}], "datasets": []}]}', "broken OME-Zarr|without levels"),
-        ("s1/.zarray", None, "lacks the level s1"),
-        ("s0/.zarray", "{", "no readable array s0"),
-        ("s0/.zarray", "{}", "no readable array s0"),
-        ("s0/.zarray", {"shape": [3, 389]}, "no readable array s0"),
-        ("s0/.zarray", {"shape": [3, 389, 0]}, "without pixels"),
-        ("s0/.zarray", {"shape": "389"}, "no readable array s0"),
-        ("s0/.zarray", {"dtype": "what"}, "no readable array s0"),
-        ("s0/.zarray", {"order": "Z"}, "no readable array s0"),
-        ("s0/.zarray", {"compressor": {"id": "blosc", "speed": 3}}, "no readable array s0"),
-    ],
-)
-def test_broken_metadata_is_corrupt(
-    tmp_path: Path, scan: np.ndarray, quarter: np.ndarray, file: str, content: str | dict[str, Any] | None, words: str
-) -> None:
-    path = write_store(tmp_path / "a.zarr", scan, quarter)
-    if content is None:
-        (path / file).unlink()
-    elif isinstance(content, dict):
-        (path / file).write_text(json.dumps(json.loads((path / file).read_text()) | content))
-    else:
-        (path / file).write_text(content, encoding="utf-8", errors="surrogateescape")
-    fails(path, CorruptSlideError, words)
-
-
-def test_broken_metadata_of_version_3_is_corrupt(tmp_path: Path, scan: np.ndarray) -> None:
-    path = write_store(tmp_path / "a.zarr", scan, version=3)
-    whole = (path / "s0/zarr.json").read_text()
-    (path / "s0/zarr.json").write_text(whole[:-20])
-    fails(path, CorruptSlideError, "no readable array s0")
-    fails(path / "s0", CorruptSlideError, "broken OME-Zarr metadata")
-    (path / "s0/zarr.json").write_text(whole)
-    fails(path / "s0", CorruptSlideError, "no multiscales")
-
-
-def test_readers_and_folders_that_do_not_fit(pyramid: Path, tmp_path: Path, svs: Path) -> None:
-    fails(pyramid, UnsupportedSlideError, "--reader openslide", reader="openslide")
-    fails(svs, UnsupportedSlideError, "--reader zarr", reader="zarr")
-    for reader in ("auto", "zarr"):
-        fails(tmp_path, UnsupportedSlideError, "is a folder, not a slide", reader=reader)
-
-
 def test_a_spec_survives_pickling_and_opens_alike(pyramid: Path, scan: np.ndarray) -> None:
     spec = pickle.loads(pickle.dumps(SlideSpec(pyramid, "zarr", mpp=0.5)))  # noqa: S301 - our own bytes
     with spec.open() as slide:
@@ -504,7 +260,8 @@ def test_a_slide_copied_to_ome_zarr_scores_the_same(samples: Path, tmp_path: Pat
     copy = tmp_path / "copy.ome.zarr"
     with open_slide(source) as slide:
         pixels, info = slide.overview(1).rgb, slide.info
-    store = MapStore.create(copy, MapSpec(size_map=info.size_l0, channels="rgb", mpp_map=info.mpp, name="copy"))
+    spec = MapSpec(size_map=info.size_l0, channels="rgb", mpp_map=info.mpp, name="copy", kind="scan")
+    store = MapStore.create(copy, spec)
     store.write_block(0, 0, pixels)
     store.build_pyramid("mean")
     serial = Settings.model_validate({"engine": {"executor": "serial"}})

@@ -183,13 +183,13 @@ def _claim(final: Path) -> Path | None:
     """Make and return the hidden work folder for `final`, or None when `final` is taken."""
     inside = final.is_dir()
     home = final if inside else final.parent
-    prefix = f".{final.name}.partial-{socket.gethostname().replace('.zarr', '')}-"
+    prefix = f".partial-{final.name}-{socket.gethostname().replace('.zarr', '')}-"
     for old in home.glob(f"{escape(prefix)}*"):
         if not _is_running(old.name.removeprefix(prefix)) and not (old / LAST_PUBLISHED).exists():
             shutil.rmtree(old, ignore_errors=True)  # left by a killed run of this machine
     if _is_taken(final):
         return None
-    if not inside and any(home.glob(f"{escape(f'.{final.name}.partial-')}*")):
+    if not inside and any(home.glob(f"{escape(f'.partial-{final.name}-')}*")):
         return None  # another run is on its way to this folder
     work = home / f"{prefix}{os.getpid()}"
     work.mkdir()

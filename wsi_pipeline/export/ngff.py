@@ -22,6 +22,9 @@ GRAY_CHANNEL = (("Gray", -1, "FFFFFF"),)
 OME_TYPES = {"uint8": "uint8", "uint16": "uint16", "float32": "float"}
 """NumPy's name of a pixel type, and OME-XML's."""
 
+KIND_KEY = "wsi-her2"
+"""Attribute of our own stores, which says that they are no scan."""
+
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 forbids even when escaped."""
 
@@ -37,6 +40,9 @@ class MapSpec(BaseModel):
     name: str = Field(description="image name that viewers show")
     dtype: Literal["uint8", "uint16", "float32"] = Field("uint8", description="pixel type; rgb is always uint8")
     chunk: int = Field(256, ge=16, le=1024, description="side of a square chunk, px; QuPath wants 256 to 1024")
+    kind: Literal["map", "virtual stain", "scan"] = Field(
+        "map", description="what the pixels are, so that nobody scores a picture of a result as if it were a slide"
+    )
     display_range: tuple[float, float] = Field((0.0, 255.0), description="values shown black and white, fixed")
 
     @field_validator("size_map")
@@ -93,7 +99,9 @@ def ngff_attributes(spec: MapSpec) -> dict[str, Any]:
         {"label": name, "color": colour, "window": window, "active": True} for name, _, colour in spec.channel_table
     ]
     model = "color" if spec.channels == "rgb" else "greyscale"
+    own = {} if spec.kind == "scan" else {KIND_KEY: {"kind": spec.kind}}
     return {
+        **own,
         "multiscales": [{"version": "0.4", "name": spec.name, "axes": axes, "datasets": datasets}],
         "omero": {"version": "0.4", "name": spec.name, "channels": channels, "rdefs": {"model": model}},
     }

@@ -129,5 +129,6 @@ def _spec(grid: Grid, name: str, step: int, chunk: int = CHUNK_PX, *, rgb: bool 
         mpp_map=grid.mpp.scaled(step),
         name=MAP_NAMES[name],
         chunk=chunk,
+        kind="virtual stain" if name == VIRTUAL_IMAGE else "map",
         display_range=(0.0, 201.0) if name == SHARE_MAP else (0.0, 255.0),
     )

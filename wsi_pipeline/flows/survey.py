@@ -30,6 +30,12 @@ PATCH_PX = 512
 DARKEST_WHITE = 60.0
 """Glass darker than this (grey level) is no brightfield slide: the greyest real glass seen was 176."""
 
+MADE_BY_RUNS = {
+    "wsi-her2 map": "is a map of a run, not a slide",
+    "wsi-her2 virtual stain": "is a virtual stain, inferred from an H&E slide",
+}
+"""Format that the reader names, and why its pictures are not scored as if they were slides."""
+
 Mask = NDArray[np.bool_]
 
 
@@ -95,6 +101,8 @@ def survey_slide(slide: Slide, grid: Grid, request: ScoreRequest) -> Survey:
     Raises CorruptSlideError, UnsupportedSlideError (not brightfield), RoiError, UsageError (a piece that is not there).
     """
     settings = request.settings
+    if slide.info.vendor in MADE_BY_RUNS:
+        raise UnsupportedSlideError(request.slide, MADE_BY_RUNS[slide.info.vendor], "name the slide itself")
     coarsest = min(OVERVIEW_UM / min(grid.mpp_l0), *grid.size_l0)  # an overview has at least one px per axis
     step = 1 << max(int(np.log2(coarsest)), 0)
     view = slide.overview(step)

@@ -29,7 +29,7 @@ class SlideInfo:
 
     path: Path
     reader: str
-    """"openslide", "tiffslide" or "image"."""
+    """"openslide", "tiffslide", "image" or "zarr"."""
     vendor: str
     """Format as the reader names it, such as "aperio", "generic-tiff", "ome-tiff", "png"."""
     size_l0: Size

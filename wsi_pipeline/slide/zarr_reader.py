@@ -19,6 +19,9 @@ METADATA_FILES = (".zattrs", ".zgroup", ".zarray", "zarr.json")
 
 OME_XML = Path("OME", "METADATA.ome.xml")
 
+OWN_KEY = "wsi-her2"
+"""Attribute of the stores that runs write; its "kind" says what they are."""
+
 COLLECTION, FIRST_IMAGE = "bioformats2raw.layout", "0"
 """Attribute of a folder of several images, as converters write slides, and the one that is the scan: the others are
 thumbnail, label and macro."""
@@ -47,6 +50,7 @@ class ZarrReader(Reader):
             folders = [image / dataset["path"] for dataset in multiscale["datasets"]]
             candidates = _scale_candidates(multiscale)
             shown = _shown_colours(attributes)
+            own = attributes.get(OWN_KEY)
         except (*JSON_ERRORS, OSError) as error:
             raise CorruptSlideError(path, f"has broken OME-Zarr metadata: {error!r}", BROKEN_REMEDY) from error
         if not folders:
@@ -59,7 +63,7 @@ class ZarrReader(Reader):
         downsamples = [(sizes[0].width / size.width + sizes[0].height / size.height) / 2 for size in sizes]
         self.facts = FileFacts(
             reader="zarr",
-            vendor="ome-zarr",
+            vendor=f"{OWN_KEY} {own['kind']}" if own else "ome-zarr",
             levels=make_levels(sizes, downsamples, [plane.tile for plane in self._planes]),
             bounds_l0=Box(0, 0, *sizes[0]),
             objective_power=None,
