@@ -26,11 +26,16 @@ def write_overlay(work: Path, run: RunContext) -> str:
     size = (max(round(slide.width * px_per_l0), 1), max(round(slide.height * px_per_l0), 1))
     thumbnail = np.asarray(cv2.resize(survey.thumbnail, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     scale = px_per_l0 * survey.downsample
+    excluded = _resized(survey.tissue.pen | (survey.tissue.mask & ~survey.scored), size, scale)
+    if run.gathered.model_tiles:
+        rejected = np.zeros(excluded.shape, np.uint8)
+        _draw_boxes(rejected, run.gathered.model_tiles, ~run.gathered.model_tiles["accepted"], px_per_l0)
+        excluded |= rejected > 0
     layers = OverlayLayers(
         class_map=_class_map(run, size, px_per_l0),
         map_px_per_thumbnail_px=(1.0, 1.0),
         tissue=_resized(survey.tissue.mask, size, scale),
-        excluded=_resized(survey.tissue.pen | (survey.tissue.mask & ~survey.scored), size, scale),
+        excluded=excluded,
         pieces=[
             (piece.number, piece.centroid_mask[0] * scale, piece.centroid_mask[1] * scale)
             for piece in survey.tissue.pieces
@@ -48,7 +53,10 @@ def _title(run: RunContext) -> str:
         return f"{virtual}HER2 not evaluable: {score.reason}"
     border = ", borderline" if score.borderline else ""
     strength = f", H-score {score.shares.h_score:.0f}" if score.shares else ""
-    return f"{virtual}HER2 {score.score} ({score.category}{border}){strength}, {score.tumour_cells} tumour cells"
+    counted = f"{score.tumour_cells} tumour cells"
+    if run.plan.evidence == "tiles":
+        counted = f"{int(run.gathered.model_tiles['scored'].sum())} tiles"
+    return f"{virtual}HER2 {score.score} ({score.category}{border}){strength}, {counted}"
 
 
 def _resized(mask: NDArray[np.bool_], size: tuple[int, int], scale: float) -> NDArray[np.bool_]:
@@ -64,7 +72,10 @@ def _class_map(run: RunContext, size: tuple[int, int], px_per_l0: float) -> NDAr
     if run.gathered.cells:
         _draw_cells(strength, run, px_per_l0)
     elif "class_index" in run.gathered.model_tiles:
-        _draw_tiles(strength, run.gathered.model_tiles, px_per_l0)
+        tiles = run.gathered.model_tiles
+        for tile, column in enumerate(COLUMN_OF_TILE):
+            shown = tiles["scored"] & (tiles["class_index"] == tile)
+            _draw_boxes(strength, tiles, shown, px_per_l0, column + 1)
     return np.where(strength > 0, strength - 1, NO_CLASS).astype(np.uint8)
 
 
@@ -79,9 +90,13 @@ def _draw_cells(strength: NDArray[np.uint8], run: RunContext, px_per_l0: float) 
     cv2.dilate(strength, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (wide, wide)), dst=strength)
 
 
-def _draw_tiles(strength: NDArray[np.uint8], tiles: Columns, px_per_l0: float) -> None:
-    """Draw the scored tiles as the boxes that they are."""
-    edges = np.stack([tiles["x_l0"], tiles["y_l0"], tiles["width_l0"], tiles["height_l0"]], axis=1)[tiles["scored"]]
-    for (x, y, width, height), tile in zip(edges, tiles["class_index"][tiles["scored"]], strict=True):
-        left, top, right, bottom = (round(value * px_per_l0) for value in (x, y, x + width, y + height))
-        strength[top : max(bottom, top + 1), left : max(right, left + 1)] = COLUMN_OF_TILE[tile] + 1
+def _draw_boxes(
+    picture: NDArray[np.uint8], tiles: Columns, shown: NDArray[np.bool_], px_per_l0: float, value: int = 1
+) -> None:
+    """Fill the boxes of the `shown` (T,) tiles with `value`."""
+    corners = np.stack([tiles["x_l0"], tiles["y_l0"]], axis=1)[shown]
+    sizes = np.stack([tiles["width_l0"], tiles["height_l0"]], axis=1)[shown]
+    first = np.rint(corners * px_per_l0).astype(int)
+    end = np.maximum(np.rint((corners + sizes) * px_per_l0).astype(int), first + 1)
+    for (left, top), (right, bottom) in zip(first, end, strict=True):
+        picture[top:bottom, left:right] = value
