@@ -32,6 +32,7 @@ HOMES = {
     "dask": {"engine"},
     "distributed": {"engine"},
     "captum": {"explain"},
+    "matplotlib": {"training"},
     "openvino": {"models"},
     "fastapi": {"service"},
     "openslide": {"slide"},

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from wsi_pipeline.cli import doctor, explain, info, models, run, settings, stain
+from wsi_pipeline.cli import calibrate, doctor, evaluate, explain, info, models, run, settings, stain
 from wsi_pipeline.errors import EXIT_INTERRUPTED, ResourceError, UsageError, WsiHer2Error
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ app.command("doctor")(doctor.doctor)
 app.command("settings")(settings.settings)
 app.command("stain")(stain.stain)
 app.command("explain")(explain.explain)
+app.command("evaluate")(evaluate.evaluate)
+app.command("calibrate")(calibrate.calibrate)
 app.add_typer(models.app, name="models")
 
 

@@ -48,7 +48,7 @@ class CalibrateRequest:
     antibody: str = "unspecified"
     scanner: str = "unspecified"
     faint: tuple[float, ...] = ()
-    """Heights of a membrane ridge to try, OD; empty means those of `fit`."""
+    """Heights of a membrane ridge to try beside the start's, OD; empty means those of `fit`."""
     fit: FitOptions = field(default_factory=FitOptions)
     intervals: AgreementOptions = field(default_factory=AgreementOptions)
     progress: Progress = field(default=silent, compare=False)
@@ -127,6 +127,9 @@ def _measured(
 ) -> tuple[list[Image], tuple[float, ...]]:
     """Return the images with their cells, and the values of `faint` that all of them were measured with."""
     places = [find_image(request.labels, label.name) for label in labels]
+    named = Counter(place.resolve() for place in places)
+    if max(named.values()) > 1:
+        raise UsageError(request.labels, f"{named.most_common(1)[0][0]} is named twice", "keep one row for each image")
     reused = {
         label.name: reuse(label, place, request.settings, start)
         for label, place in zip(labels, places, strict=True)
@@ -138,8 +141,7 @@ def _measured(
         raise UsageError(
             request.labels, f"names runs measured with different faint cut-offs, {listed} OD", "name images"
         )
-    tried = request.faint or tuple(round(start.faint * factor, 3) for factor in request.fit.faint_factors)
-    faints = tuple(of_runs) or tuple(dict.fromkeys(tried))
+    faints = tuple(of_runs) or _tried(request, start)
     profiles = [start.model_copy(update={"faint": faint}) for faint in faints]
     images = []
     for number, (label, place) in enumerate(zip(labels, places, strict=True)):
@@ -147,6 +149,15 @@ def _measured(
         known = reused.get(label.name)
         images.append(known[0] if known else measure(label, place, profiles, request.settings, silent))
     return images, faints
+
+
+def _tried(request: CalibrateRequest, start: AssayProfile) -> tuple[float, ...]:
+    """Return the values of `faint` to measure with, that of the start profile first. Raises UsageError."""
+    given = request.faint or tuple(round(start.faint * factor, 3) for factor in request.fit.faint_factors)
+    wrong = [faint for faint in given if not 0 < faint < start.intense]
+    if wrong:
+        raise UsageError("--faint", f"{wrong[0]:g} OD is not between 0 and the start's intense ({start.intense:g} OD)")
+    return tuple(dict.fromkeys((start.faint, *given)))
 
 
 def _held_out(search: Search, images: list[Image], progress: Progress) -> NDArray[np.int64]:

@@ -35,9 +35,9 @@ class FitOptions(BaseModel):
     faint_factors: tuple[float, ...] = Field(
         (1.0, 0.71, 0.5, 1.41), description="heights of a membrane ridge that are tried, times the start's"
     )
-    margin_points: float = Field(10.0, gt=0, description="a share this far from the cut-off is safe, points of percent")
+    margin_points: float = Field(5.0, gt=0, description="a share this far from the cut-off is safe, points of percent")
     margin_weight: float = Field(0.5, ge=0, description="cost of a right score whose deciding share is at the cut-off")
-    scale_weight: float = Field(0.2, ge=0, description="cost of halving or doubling all OD cut-offs together")
+    scale_weight: float = Field(0.5, ge=0, description="cost of halving or doubling all OD cut-offs together")
     own_weight: float = Field(1.0, ge=0, description="cost of one OD cut-off at half or double of where the others are")
     share_weight: float = Field(0.5, ge=0, description="cost of moving a completeness cut-off by 0.1")
     largest_log2: float = Field(2.0, gt=0, description="OD cut-offs stay within this many doublings of the start's")

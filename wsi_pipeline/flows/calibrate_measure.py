@@ -1,4 +1,4 @@
-"""The cells behind a calibration: images measured at each cut-off of membrane height, or runs that are there already."""
+"""The cells behind a calibration: images measured at each `faint` cut-off, or runs that are there already."""
 
 from __future__ import annotations
 

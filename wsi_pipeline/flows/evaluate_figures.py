@@ -28,6 +28,9 @@ TEXT_PX, TITLE_PX, NUMBER_PX = 18, 22, 26
 MARGIN_PX, ROW_PX, CELL_PX = 24, 30, 84
 LEFT_PX, AXIS_PX, FIGURES_PX = 520, 560, 320
 
+LONGEST_NAME = 32
+"""Letters of a scanner's name that fit."""
+
 
 class Line(NamedTuple):
     """One estimate in a forest plot: which row, which series (colour), and its figures."""
@@ -57,10 +60,10 @@ class Canvas:
 
 
 def confusion_figure(found: Evaluation) -> bytes:
-    """Return PNG of the confusion matrix of every kind of evidence, side by side; not evaluable stands apart."""
+    """Return PNG of the confusion matrix of each kind of evidence, side by side; slides without a score stand apart."""
     blocks = [found.block(kind) for kind in found.kinds]
     panel = 6 * CELL_PX + 110
-    canvas = Canvas(MARGIN_PX + panel * len(blocks), 5 * CELL_PX + 170)
+    canvas = Canvas(MARGIN_PX + panel * len(blocks), 4 * CELL_PX + 170)
     for number, block in enumerate(blocks):
         _matrix(canvas, block, MARGIN_PX + panel * number)
     canvas.text(MARGIN_PX, canvas.image.height - 22, NOTICE, ink=PALE)
@@ -69,7 +72,7 @@ def confusion_figure(found: Evaluation) -> bytes:
 
 def _matrix(canvas: Canvas, block: Block, left: float) -> None:
     """Draw one matrix: rows are labels, columns scores, each row coloured by its shares."""
-    canvas.text(left, 26, f"By {block.kind}: {block.evaluated} of {block.slides} slides have a score", TITLE_PX)
+    canvas.text(left, 26, f"{block.kind}: {block.evaluated} of {block.slides} slides have a score", TITLE_PX)
     canvas.text(left + 70, 62, "score", ink=PALE)
     canvas.text(left, 92, "label", ink=PALE)
     top, start = 110.0, left + 66
@@ -77,8 +80,7 @@ def _matrix(canvas: Canvas, block: Block, left: float) -> None:
         canvas.text(start + (number + 0.5) * CELL_PX, 92, name, anchor="mm")
         canvas.text(left + 20, top + (number + 0.5) * CELL_PX, name)
     apart = start + 4.25 * CELL_PX
-    canvas.text(apart + 0.5 * CELL_PX, 80, "not eval-", anchor="mm")
-    canvas.text(apart + 0.5 * CELL_PX, 97, "uable", anchor="mm")
+    canvas.text(apart + 0.5 * CELL_PX, 92, "no score", anchor="mm")
     for row, counts in enumerate(block.confusion):
         total = max(sum(counts) + block.not_evaluable_of[row], 1)
         y = top + row * CELL_PX
@@ -114,7 +116,7 @@ def strata_figure(found: Evaluation) -> bytes | None:
     if len(names) < 2:
         return None
     lines = [
-        Line(statistic, f"{name} ({block.evaluated})", block.statistics[statistic])
+        Line(statistic, f"{name[:LONGEST_NAME]} ({block.evaluated})", block.statistics[statistic])
         for statistic in ("quadratic kappa", "accuracy, four classes")
         for name in (ALL, *names)
         for block in (found.block("reported", name),)

@@ -14,6 +14,9 @@ from wsi_pipeline.training.phantom.options import PhantomOptions
 MAX_GRID = 16_000_000
 """Cells of the layout grid at most: large slides get a coarser grid, never more memory."""
 
+FAR_UM = 1e6
+"""Distance to a structure that there is none of; finite, so that what is computed from it stays a number."""
+
 Mask = NDArray[np.bool_]
 Points = NDArray[np.float64]
 
@@ -77,6 +80,8 @@ class Layout:
 
 def distance_um(mask: Mask, step_um: float) -> Array:
     """Return the signed distance of each grid cell to the border of `mask`, um, positive inside, a little smoothed."""
+    if mask.all() or not mask.any():
+        return np.full(mask.shape, FAR_UM if mask.any() else -FAR_UM, dtype=np.float32)
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
     return np.asarray(cv2.GaussianBlur((inside - outside) * np.float32(step_um), (0, 0), 2.0), dtype=np.float32)
