@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from wsi_pipeline.cli import calibrate, doctor, evaluate, explain, info, models, run, settings, stain
+from wsi_pipeline.cli import calibrate, doctor, evaluate, explain, info, models, run, settings, stain, train
 from wsi_pipeline.errors import EXIT_INTERRUPTED, ResourceError, UsageError, WsiHer2Error
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("stain")(stain.stain)
 app.command("explain")(explain.explain)
 app.command("evaluate")(evaluate.evaluate)
 app.command("calibrate")(calibrate.calibrate)
+app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
 
 

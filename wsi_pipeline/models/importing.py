@@ -43,7 +43,7 @@ def import_checkpoint(path: Path, card: ModelCard, folder: Path) -> Manifest:
     cannot be written.
     """
     refuse_taken(card.name, folder)
-    state = _state_dict(path, _read(path))
+    state = read_state(path)
     form = recognise(state)
     if form is None:
         raise WeightsError(path, f"{next(iter(state))!r} belongs to none of {', '.join(ARCHITECTURES)}")
@@ -53,6 +53,11 @@ def import_checkpoint(path: Path, card: ModelCard, folder: Path) -> Manifest:
     if card.features_relu and form.architecture != "ihcnet":
         raise WeightsError(path, f"is {form.words}; --features-relu is for ihcnet")
     return save_weights(_folded(path, state, form), form.architecture, card, folder)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Return key -> tensor of a checkpoint (.pth, .pt, .safetensors); nothing is executed. Raises WeightsError."""
+    return _state_dict(path, _read(path))
 
 
 def _folded(path: Path, state: Mapping[str, Tensor], form: Form) -> dict[str, Tensor]:

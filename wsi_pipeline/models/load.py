@@ -14,6 +14,7 @@ from wsi_pipeline.models.architectures import first_problem, network_from, plain
 from wsi_pipeline.models.fixture import fixture_problem
 from wsi_pipeline.models.manifest import Manifest
 from wsi_pipeline.models.registry import Weights, find_weights
+from wsi_pipeline.models.save import in_float32
 
 
 class LoadedModel(NamedTuple):
@@ -44,7 +45,7 @@ def load_weights(weights: Weights) -> LoadedModel:
     problem = first_problem(state, plain_specs(manifest.architecture))
     if problem:
         raise WeightsError(manifest.name, f"{weights.tensors} is not {manifest.architecture}: {problem}")
-    network = network_from(state, manifest.architecture, features_relu=manifest.features_relu)
+    network = network_from(in_float32(state), manifest.architecture, features_relu=manifest.features_relu)
     problem = fixture_problem(network, manifest)
     if problem:
         raise WeightsError(manifest.name, problem, "import the checkpoint again, and check its preparation")

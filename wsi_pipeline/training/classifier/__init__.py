@@ -1,0 +1,1 @@
+"""Training of tile classifiers: HER2 class of an IHC tile."""

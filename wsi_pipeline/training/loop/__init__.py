@@ -1,0 +1,1 @@
+"""What every training shares: seeded batches, averaged weights, checkpoints with exact resume, curves."""
