@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
@@ -35,6 +36,8 @@ USAGE_MISTAKE: Any = typer.BadParameter.__bases__[0]
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     debug = "--debug" in sys.argv
+    if not debug:  # zarr's unfinished writes to a full disk would print tracebacks beside the one plain sentence
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     code = 0
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
