@@ -204,7 +204,7 @@ def test_a_disk_that_fills_up_during_the_work(
 
     def fill() -> None:
         until = time.monotonic() + 60
-        while not list(disk.glob(".partial-results-*/.parts")) and time.monotonic() < until:
+        while not list(disk.glob(".run-results.partial-*/.parts")) and time.monotonic() < until:
             time.sleep(0.001)
         with filler.open("wb", buffering=0) as file:
             try:

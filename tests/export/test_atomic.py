@@ -129,7 +129,7 @@ def test_new_folder_appears_only_when_finished(tmp_path: Path) -> None:
         write_atomic(run.work / "result.json", b"{}")
         assert not out.exists()
         assert run.work.parent == out.parent
-        assert run.work.name.startswith(".partial-new run-")
+        assert run.work.name.startswith(".run-new run.partial-")
         assert run.final == out
     assert not run.renamed
     assert everything(tmp_path) == ["deep", "deep/new run", "deep/new run/maps", "deep/new run/result.json"]

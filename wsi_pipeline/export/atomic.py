@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
@@ -18,6 +19,9 @@ from wsi_pipeline.errors import OutputError, ResourceError
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 """The two ways in which POSIX says that nothing more fits: the disk is full, or the user's share of it."""
+
+DISCARD_PASSES, DISCARD_PAUSE_S = 20, 0.05
+"""How often, and how many seconds apart, an unfinished folder is deleted until it is gone."""
 
 LAST_PUBLISHED = "result.json"
 """The file that says "finished"; moved last when a run is published file by file."""
@@ -152,8 +156,11 @@ class RunFolder:
 
     def discard(self) -> None:
         """Delete everything that this run made, parents included where they are empty; never raises."""
-        for _ in range(2):  # a worker that is still being stopped may add a chunk while the first pass deletes
+        for _ in range(DISCARD_PASSES):
             shutil.rmtree(self.work, ignore_errors=True)
+            if not self.work.exists():
+                break
+            time.sleep(DISCARD_PAUSE_S)  # a worker being stopped, or a write of zarr under way, added a file
         for folder in self._made_parents:
             try:
                 folder.rmdir()
@@ -183,13 +190,13 @@ def _claim(final: Path) -> Path | None:
     """Make and return the hidden work folder for `final`, or None when `final` is taken."""
     inside = final.is_dir()
     home = final if inside else final.parent
-    prefix = f".partial-{final.name}-{socket.gethostname().replace('.zarr', '')}-"
+    prefix = f".run-{final.name}.partial-{socket.gethostname().replace('.zarr', '')}-"
     for old in home.glob(f"{escape(prefix)}*"):
         if not _is_running(old.name.removeprefix(prefix)) and not (old / LAST_PUBLISHED).exists():
             shutil.rmtree(old, ignore_errors=True)  # left by a killed run of this machine
     if _is_taken(final):
         return None
-    if not inside and any(home.glob(f"{escape(f'.partial-{final.name}-')}*")):
+    if not inside and any(home.glob(f"{escape(f'.run-{final.name}.partial-')}*")):
         return None  # another run is on its way to this folder
     work = home / f"{prefix}{os.getpid()}"
     work.mkdir()
