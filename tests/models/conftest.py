@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from wsi_pipeline.cli.main import main
+from wsi_pipeline.models.manifest import Architecture, ModelCard
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from wsi_pipeline.models.load import LoadedModel
+
+CARD = {"mpp": 0.46, "licence": "CC-BY-4.0", "training_data": "made up", "intended_use": "Tests only."}
+Make = Callable[..., "LoadedModel"]
+Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +59,39 @@ def spectral_generator() -> nn.Module:
     with torch.inference_mode():
         network.train()(torch.rand(1, 3, 12, 20) * 2 - 1)
     return network.eval()
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory, randomise: Callable[..., nn.Module]) -> Make:
+    """Return a function that returns seeded random weights of an architecture, saved and loaded."""
+    torch = pytest.importorskip("torch", reason="the extra `models` is not installed")
+    from wsi_pipeline.models.architectures import build  # noqa: PLC0415 - needs torch
+    from wsi_pipeline.models.load import load_model  # noqa: PLC0415
+    from wsi_pipeline.models.save import save_weights  # noqa: PLC0415
+
+    folder = tmp_path_factory.mktemp("weights")
+
+    def made(architecture: Architecture) -> LoadedModel:
+        name = f"toy-{architecture}"
+        if not (folder / f"{name}.json").exists():
+            torch.manual_seed(57)
+            network = randomise(build(architecture), 58)
+            save_weights(network.state_dict(), architecture, ModelCard(name=name, **CARD), folder)
+        return load_model(name, folder)
+
+    made.folder = folder
+    return made
+
+
+@pytest.fixture
+def wsi_her2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs a command line and returns exit code, stdout and stderr."""
+
+    def run(*words: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["wsi-her2", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        shown = capsys.readouterr()
+        return int(ended.value.code or 0), shown.out, shown.err
+
+    return run

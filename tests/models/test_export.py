@@ -23,19 +23,16 @@ pytest.importorskip("safetensors", reason=REASON)
 from PIL import Image  # noqa: E402
 from torchvision import transforms  # noqa: E402
 
-from wsi_pipeline.cli.main import main  # noqa: E402
 from wsi_pipeline.errors import OutputError, UsageError, WeightsError  # noqa: E402
-from wsi_pipeline.models.architectures import build  # noqa: E402
 from wsi_pipeline.models.export_output import write_new  # noqa: E402
 from wsi_pipeline.models.export_wsinfer import export_wsinfer, wsinfer_config  # noqa: E402
 from wsi_pipeline.models.fixture import fixture_tiles  # noqa: E402
-from wsi_pipeline.models.load import LoadedModel, load_model  # noqa: E402
-from wsi_pipeline.models.manifest import Architecture, ModelCard  # noqa: E402
+from wsi_pipeline.models.load import LoadedModel  # noqa: E402
+from wsi_pipeline.models.manifest import Architecture  # noqa: E402
 from wsi_pipeline.models.preprocess import image_pixels, network_input  # noqa: E402
-from wsi_pipeline.models.save import save_weights  # noqa: E402
 
 if TYPE_CHECKING:
-    from torch import nn
+    pass
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.load")
 
@@ -45,23 +42,6 @@ ONNX_TOLERANCE = 1e-4
 CARD = {"mpp": 0.46, "licence": "CC-BY-4.0", "training_data": "made up", "intended_use": "Tests only."}
 Make = Callable[..., LoadedModel]
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def make(tmp_path_factory: pytest.TempPathFactory, randomise: Callable[..., nn.Module]) -> Make:
-    """Return a function that returns seeded random weights of an architecture, saved and loaded."""
-    folder = tmp_path_factory.mktemp("weights")
-
-    def made(architecture: Architecture) -> LoadedModel:
-        name = f"toy-{architecture}"
-        if not (folder / f"{name}.json").exists():
-            torch.manual_seed(57)
-            network = randomise(build(architecture), 58)
-            save_weights(network.state_dict(), architecture, ModelCard(name=name, **CARD), folder)
-        return load_model(name, folder)
-
-    made.folder = folder
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -306,66 +286,3 @@ def test_onnx_needs_its_ending_and_its_extra(make: Make, tmp_path: Path, monkeyp
     ):
         export_onnx(model, tmp_path / "other.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["out.onnx"]
-
-
-@pytest.fixture
-def wsi_her2(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    """Return a function that runs a command line and returns exit code, stdout and stderr."""
-
-    def run(*words: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["wsi-her2", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        shown = capsys.readouterr()
-        return int(ended.value.code or 0), shown.out, shown.err
-
-    return run
-
-
-def test_command_writes_onnx_and_says_what_goes_in(wsi_her2: Run, make: Make, tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
-    make("pspstain")
-    out = tmp_path / "stainer.onnx"
-    words = ("models", "export", "toy-pspstain", "--format", "onnx", "-o", out, "--weights", make.folder)
-    code, shown, _ = wsi_her2(*words)
-    assert code == 0
-    first, *rest = shown.splitlines()
-    assert first == f"toy-pspstain: ONNX, opset 18, written to {out}"
-    assert rest[0] == "input: RGB float32 0-1, (B, 3, H, W); H and W multiples of 4, at least 8"
-    assert rest[1] == "output: RGB float32 0-1, the shape of the input"
-    assert rest[2].startswith("windows: Each window is normalised by itself (InstanceNorm)")
-    assert out.stat().st_size > 30_000_000
-    code, shown, err = wsi_her2(*words)
-    assert (code, shown, err.count("\n")) == (2, "", 1)
-    assert "exists already" in err
-
-
-def test_command_writes_a_wsinfer_folder_or_refuses_in_a_line(wsi_her2: Run, make: Make, tmp_path: Path) -> None:
-    make("ihcnet-light")
-    make("pspstain-light")
-    common = ("--format", "wsinfer", "-o", tmp_path / "her2", "--weights", make.folder)
-    code, out, err = wsi_her2("models", "export", "toy-pspstain-light", *common)
-    assert (code, out) == (2, "")
-    assert err == (
-        "wsi-her2: toy-pspstain-light: is a generator (pspstain-light), and WSInfer runs classifiers only "
-        "(use --format onnx)\n"
-    )
-    code, out, _ = wsi_her2("models", "export", "toy-ihcnet-light", *common)
-    folder = tmp_path / "her2"
-    assert (code, out) == (
-        0, f"toy-ihcnet-light: config.json and torchscript_model.pt for WSInfer and QuPath, written to {folder}\n"
-    )  # fmt: skip
-    code, _, err = wsi_her2("models", "export", "absent", *common)
-    assert code == 11
-    assert err.startswith("wsi-her2: absent: no such weights in ")
-
-
-def test_command_without_torch_says_what_to_install(
-    wsi_her2: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    code, _, err = wsi_her2("models", "export", "toy", "--format", "onnx", "-o", tmp_path / "toy.onnx")
-    assert code == 11
-    assert 'not installed (type: pip install "wsi-her2[models]")' in err

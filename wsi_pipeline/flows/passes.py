@@ -62,7 +62,7 @@ def run_passes(plan: RunPlan, survey: Survey, request: ScoreRequest, watch: Stop
             passed.tiles = work.tiles(executor, source, plan.tile_grid)
         if plan.measures_cells:
             passed.cells = work.cells(executor, source, step, passed)
-    passed.spread |= work.losses([*passed.stain, *passed.cells])
+    passed.spread |= work.losses(passed)
     return passed
 
 
@@ -117,15 +117,20 @@ class _Work:
         tasks = (task(region) for region in regions)
         return run_pass(executor, process_region, tasks, ("measuring", len(regions)), self.request, self.watch)
 
-    def losses(self, outcomes: list[StainOutcome | RegionOutcome]) -> dict[str, Any]:
-        """Return how many regions there were and what could not be read. Raises CorruptSlideError."""
+    def losses(self, passed: Passed) -> dict[str, Any]:
+        """Return how many regions the score rests on and what could not be read. Raises CorruptSlideError.
+
+        Tiles count where no cells were measured, since both are read from the same pixels.
+        """
+        measured = passed.cells if self.plan.measures_cells else passed.tiles
+        outcomes = [*passed.stain, *measured]
         lost = sum(outcome.unreadable_px for outcome in outcomes)
         percent = 100.0 * lost / max(sum(outcome.scored_px for outcome in outcomes), 1)
         if percent > self.request.settings.engine.max_unreadable_percent:
             raise CorruptSlideError(
                 self.request.slide, f"{percent:.0f} % of its tissue cannot be read", "copy or scan it again"
             )
-        return {"regions": len(self.survey.regions(self.plan.grid)), "unreadable_percent": round(percent, 3)}
+        return {"regions": len(measured), "unreadable_percent": round(percent, 3)}
 
 
 def _virtual_white(source: SlideSpec, survey: Survey, grid: Grid) -> WhitePoint:

@@ -53,10 +53,15 @@ class TileTask:
 
 
 class TileOutcome(NamedTuple):
-    """One row per tile with enough tissue: column name -> (T, ...) array; `seconds`: stage -> s."""
+    """One row per tile with enough tissue: column name -> (T, ...) array; `seconds`: stage -> s.
+
+    `scored_px`, `unreadable_px`: model px of tissue that was to be looked at, and how many could not be read.
+    """
 
     region: int
     tiles: Columns
+    scored_px: int
+    unreadable_px: int
     seconds: dict[str, float]
 
 
@@ -65,7 +70,7 @@ def process_tile_region(task: TileTask) -> TileOutcome:
     cv2.setNumThreads(1)  # the workers are the parallelism
     clock = [time.perf_counter()]
     boxes, columns = _chosen(task)
-    pixels = _read(task.plan, boxes)
+    pixels, unreadable = _read(task.plan, boxes)
     clock.append(time.perf_counter())
     if task.plan.network is not None:
         columns |= _answers(task.plan, task.plan.network, pixels)
@@ -75,7 +80,8 @@ def process_tile_region(task: TileTask) -> TileOutcome:
         columns["failed"] = check_tiles(pixels, probabilities, None, task.plan.quality, tissue).failed
     clock.append(time.perf_counter())
     seconds = dict(zip(("read", "classify", "quality"), np.diff(clock).tolist(), strict=True))
-    return TileOutcome(task.region.index, columns, seconds)
+    scored = int(task.allowed.sum()) * task.plan.grid.options.map_px**2
+    return TileOutcome(task.region.index, columns, scored, min(unreadable, scored), seconds)
 
 
 def _chosen(task: TileTask) -> tuple[list[Box], Columns]:
@@ -101,16 +107,20 @@ def _chosen(task: TileTask) -> tuple[list[Box], Columns]:
     return boxes, columns
 
 
-def _read(plan: TilePlan, boxes: list[Box]) -> NDArray[np.uint8]:
-    """Return the pixels of whole tiles (T, H, W, 3), read in one piece; white beyond the slide's edge."""
+def _read(plan: TilePlan, boxes: list[Box]) -> tuple[NDArray[np.uint8], int]:
+    """Return the pixels of whole tiles (T, H, W, 3), read in one piece, and how many of that could not be read.
+
+    White beyond the slide's edge.
+    """
     side = plan.grid.options.tile_px
     if not boxes:
-        return np.zeros((0, side, side, 3), np.uint8)
+        return np.zeros((0, side, side, 3), np.uint8), 0
     left, top = min(box.x for box in boxes), min(box.y for box in boxes)
     right, bottom = (max(box.x for box in boxes) + side, max(box.y for box in boxes) + side)
     view = RescaledSlide(opened(plan.slide), plan.grid.mpp.x)
-    area = view.read(Box(left, top, right - left, bottom - top))
-    return np.stack([area[box.y - top : box.y - top + side, box.x - left : box.x - left + side] for box in boxes])
+    area = view.read_pixels(Box(left, top, right - left, bottom - top))
+    windows = [(slice(box.y - top, box.y - top + side), slice(box.x - left, box.x - left + side)) for box in boxes]
+    return np.stack([area.rgb[window] for window in windows]), area.unreadable
 
 
 def _answers(plan: TilePlan, network: Network, pixels: NDArray[np.uint8]) -> Columns:
