@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from wsi_pipeline.training.phantom.fields import rng_for
@@ -28,9 +29,10 @@ EOSINS: tuple[Rgb, ...] = ((0.07, 0.99, 0.11), (0.09, 0.95, 0.28))
 class DomainOptions(BaseModel):
     """The laboratories, scanners and tumours that phantoms come from; every range is drawn from uniformly.
 
-    A stain vector lies anywhere between two of its anchors, each component then off by at most `vector_shift`. The
-    range of `dab_gain`, times the tile's own, stays below 1.4: the densest faint membrane of a phantom (0.25 OD) never
-    becomes denser than the palest moderate one (0.35 OD) of any other.
+    A stain vector lies anywhere between two of its anchors, each component then off by at most `vector_shift`, but
+    never within `apart_deg` of a vector in `avoid`. The range of `dab_gain`, times the tile's own, stays below 1.4: the
+    densest faint membrane of a phantom (0.25 OD) never becomes denser than the palest moderate one (0.35 OD) of any
+    other.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,13 +40,15 @@ class DomainOptions(BaseModel):
     hematoxylin: tuple[Rgb, ...] = Field(tuple(pair[0] for pair in PALETTES.values()), description="anchors, (R, G, B)")
     dab: tuple[Rgb, ...] = Field(tuple(pair[1] for pair in PALETTES.values()), description="anchors, (R, G, B)")
     eosin: tuple[Rgb, ...] = Field(EOSINS, description="anchors, (R, G, B)")
-    vector_shift: float = Field(0.03, ge=0, le=0.05, description="largest shift of a component")
+    vector_shift: float = Field(0.08, ge=0, le=0.1, description="largest shift of a component")
+    avoid: tuple[Rgb, ...] = Field((), description="stain vectors that no phantom may have, (R, G, B)")
+    apart_deg: float = Field(4.0, ge=0, le=10, description="least angle to those, degrees")
     dab_gain: Range = Field((0.89, 1.12), description="factor on the OD of every membrane")
     hematoxylin_gain: Range = Field((0.7, 1.5), description="factor on the OD of nuclei")
     background_dab: Range = Field((0.0, 0.03), description="nonspecific DAB over all tissue, OD")
     nuclear_dab: float = Field(0.1, ge=0, le=1, description="share of phantoms with some nuclei stained by DAB")
     white: Range = Field((172.0, 254.0), description="brightest channel of the glass, grey levels")
-    tint: Range = Field((0.0, 6.0), description="how far one channel of the glass is below the brightest, grey levels")
+    tint: Range = Field((0.0, 9.0), description="how far one channel of the glass is below the brightest, grey levels")
     blur_um: Range = Field((0.2, 0.45), description="standard deviation of the optical blur, um")
     shot_noise: Range = Field((0.3, 2.5), description="standard deviation of the noise at white, grey levels")
     tumour_fraction: Range = Field((0.5, 0.8), description="share of the tissue taken by nests")
@@ -53,9 +57,6 @@ class DomainOptions(BaseModel):
     mpp: Range = Field((0.46, 0.50), description="pixel size, um/px")
 
 
-TRAINING = DomainOptions()
-"""What networks are trained and tuned on."""
-
 HELD_OUT = DomainOptions(
     hematoxylin=((0.49, 0.77, 0.41),),
     dab=((0.46, 0.50, 0.73),),
@@ -63,16 +64,26 @@ HELD_OUT = DomainOptions(
     vector_shift=0.02,
     tint=(9.0, 15.0),
 )
-"""What they are judged by: stain vectors and glass that no phantom of `TRAINING` has. Hematoxylin and eosin are "H&E 2"
-of ImageJ's Colour Deconvolution; the DAB, redder than both anchors of training, is made up."""
+"""What networks are judged by: stain vectors and glass that no phantom of `TRAINING` has. Hematoxylin and eosin are
+"H&E 2" of ImageJ's Colour Deconvolution; the DAB, redder than both anchors of training, is made up."""
+
+TRAINING = DomainOptions(avoid=HELD_OUT.hematoxylin + HELD_OUT.dab + HELD_OUT.eosin)
+"""What networks are trained and tuned on: wide, with a hole about every held-out stain vector (whose own shift turns
+it by less than 3 degrees)."""
 
 
-def draw_phantom(label: int, seed: int, domain: DomainOptions, side_px: int) -> PhantomOptions:
+def draw_phantom(
+    label: int, seed: int, domain: DomainOptions, side_px: int, *, one_laboratory: bool = False
+) -> PhantomOptions:
     """Return a random IHC phantom, square, whose cells as a whole mean `label` (0 to 3).
 
-    Tissue and scanner depend on `seed` and `domain` alone, so nothing but the membranes tells the label.
+    Tissue and scanner depend on `seed` and `domain` alone, so nothing but the membranes tells the label. With
+    `one_laboratory` all phantoms are stained and scanned alike: as the defaults of a phantom say.
     """
     base = _drawn(seed, domain, side_px, "ihc")
+    if one_laboratory:
+        base = base.model_copy(update={"staining": StainOptions(), "optics": OpticsOptions()})
+        domain = domain.model_copy(update={"dab_gain": (1.0, 1.0)})
     rng = rng_for(seed, f"mix {label}")
     gain = float(rng_for(seed, "dab gain").uniform(*domain.dab_gain))
     looks = {name: _stronger(look, gain) for name, look in base.looks.items()}
@@ -147,9 +158,9 @@ def _staining(domain: DomainOptions, rng: np.random.Generator) -> StainOptions:
     nuclei = float(rng.uniform(*domain.hematoxylin_gain))
     stained = float(rng.uniform(0.05, 0.5)) if rng.random() < domain.nuclear_dab else 0.0
     return StainOptions(
-        hematoxylin=_vector(domain.hematoxylin, domain.vector_shift, rng),
-        dab=_vector(domain.dab, domain.vector_shift, rng),
-        eosin=_vector(domain.eosin, domain.vector_shift, rng),
+        hematoxylin=_vector(domain.hematoxylin, domain, rng),
+        dab=_vector(domain.dab, domain, rng),
+        eosin=_vector(domain.eosin, domain, rng),
         nuclear_od=(0.25 * nuclei, 0.5 * nuclei),
         background_dab=float(rng.uniform(*domain.background_dab)),
         nuclear_dab_share=stained,
@@ -168,11 +179,20 @@ def _optics(domain: DomainOptions, rng: np.random.Generator) -> OpticsOptions:
     )
 
 
-def _vector(anchors: tuple[Rgb, ...], shift: float, rng: np.random.Generator) -> Rgb:
-    """Draw a stain vector between two anchors, and a little beside."""
-    first, second = (np.array(anchors[k]) for k in rng.integers(0, len(anchors), 2))
-    vector = np.maximum(first + rng.random() * (second - first) + rng.uniform(-1, 1, 3) * shift, 0.01)
-    return (float(vector[0]), float(vector[1]), float(vector[2]))
+def _vector(anchors: tuple[Rgb, ...], domain: DomainOptions, rng: np.random.Generator) -> Rgb:
+    """Draw a stain vector between two anchors and a little beside, and far enough from what to avoid."""
+    while True:
+        first, second = (np.array(anchors[k]) for k in rng.integers(0, len(anchors), 2))
+        moved = first + rng.random() * (second - first) + rng.uniform(-1, 1, 3) * domain.vector_shift
+        vector = np.maximum(moved, 0.01)
+        if all(_angle_deg(vector, np.array(other)) >= domain.apart_deg for other in domain.avoid):
+            return (float(vector[0]), float(vector[1]), float(vector[2]))
+
+
+def _angle_deg(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Return the angle between two vectors, degrees."""
+    cosine = first @ second / (np.linalg.norm(first) * np.linalg.norm(second))
+    return float(np.degrees(np.arccos(min(cosine, 1.0))))
 
 
 def _stronger(look: MembraneLook, gain: float) -> MembraneLook:

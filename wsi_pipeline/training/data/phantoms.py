@@ -48,6 +48,9 @@ class PhantomTileOptions(BaseModel):
     split: Split = Field("train", description="which seeds; val and test are equal in every epoch")
     seed: int = Field(0, ge=0, lt=2**32, description="root of all chance")
     pairs: bool = Field(False, description="paint the H&E of the same tissue too; doubles the time")
+    one_laboratory: bool = Field(
+        False, description="stain and scan the IHC of all phantoms alike: a stainer's target; the H&E still varies"
+    )
     phantoms: int | None = Field(
         None, ge=4, multiple_of=4, description="phantoms to cut from, in every epoch elsewhere; null: always new ones"
     )
@@ -142,7 +145,9 @@ class PhantomSource:
         whole = Box(0, 0, options.phantom_px, options.phantom_px)
         for attempt in range(ATTEMPTS):
             seed = phantom_seed(options.split, options.seed, number, attempt)
-            phantom = make_phantom(draw_phantom(label, seed, self.domain, options.phantom_px))
+            phantom = make_phantom(
+                draw_phantom(label, seed, self.domain, options.phantom_px, one_laboratory=options.one_laboratory)
+            )
             places = self._places(phantom, np.random.default_rng([seed, number]))
             if wanted <= set(places[:, 2].tolist()):
                 layers = [phantom.render_block(whole, "ihc")]

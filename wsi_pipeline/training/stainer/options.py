@@ -133,6 +133,7 @@ class PhantomPairOptions(PhantomTileOptions):
     """Phantom tiles as pairs, small ones included, whose stains are left alone."""
 
     pairs: bool = Field(True, description="paint the H&E of the same tissue too")
+    one_laboratory: bool = Field(True, description="stain and scan the IHC of all phantoms alike; the H&E still varies")
     per_phantom: int = Field(96, ge=1, description="tiles cut from one phantom before the next is painted")
     least_cells: int = Field(3, ge=1, description="tumour cells that a tile needs to be given a class")
     augment: AugmentOptions | None = Field(PLAIN, description="changes to each tile; null: as painted")
