@@ -27,6 +27,7 @@ from wsi_pipeline.flows import stain_region  # noqa: E402
 from wsi_pipeline.flows.request import ScoreRequest  # noqa: E402
 from wsi_pipeline.flows.score import score_slide  # noqa: E402
 from wsi_pipeline.geometry import Box  # noqa: E402
+from wsi_pipeline.models import registry  # noqa: E402
 from wsi_pipeline.models.light_ihcnet import LightIHCNet  # noqa: E402
 from wsi_pipeline.models.manifest import ModelCard  # noqa: E402
 from wsi_pipeline.models.pspstain import LIGHT_WIDTH, Generator  # noqa: E402
@@ -48,6 +49,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(5)
     light = Generator(width=LIGHT_WIDTH, norm="folded").state_dict()
     save_weights(light, "pspstain-light", ModelCard(name="stainer", mpp=MODEL_MPP, licence="none"), folder)
+    blind = ModelCard(name="blind", mpp=MODEL_MPP, licence="none", class_from_he=False)
+    save_weights(light, "pspstain-light", blind, folder)
     tiles = LightIHCNet().eval().state_dict()
     save_weights(tiles, "ihcnet-light", ModelCard(name="tiles", mpp=0.5, licence="none"), folder)
     return folder
@@ -89,7 +92,8 @@ def known(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[
 def run(slide: Path, out: Path, weights: Path | None, **settings: Any) -> tuple[Result, Path]:
     named = {name.replace("__", "."): value for name, value in settings.items()}
     mild = {"quality.least_confidence": 0.0, "quality.most_brightness": 0.99, "quality.least_sharpness": 0.0}
-    loaded = load_settings("serial", mild | named)
+    chosen = {"models.stainer": "stainer", "models.classifier": "tiles"} if weights else {}
+    loaded = load_settings("serial", mild | chosen | named)
     return score_slide(ScoreRequest(slide, out, loaded, weights_folder=weights))
 
 
@@ -116,6 +120,26 @@ def test_a_virtual_stain_is_measured_like_ihc_in_the_places_of_the_slide(
     assert np.median(away) < 4.0, "level-0 px: about one px of the model"
     image = MapStore.open(folder / "maps" / "virtual_ihc.ome.zarr")
     assert image.size() == (1198, 879)  # 2203 and 1617 px of 0.25 um at 0.46 um
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("known")
+def test_a_stainer_that_cannot_know_the_class_is_measured_but_scores_nothing(
+    pair: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    knowing, _ = run(pair[0], tmp_path / "knowing", weights)
+    blind, folder = run(pair[0], tmp_path / "blind", weights, models__stainer="blind")
+    assert (knowing.score, blind.score, blind.category, blind.confidence) == (
+        "3+", "not evaluable", "not evaluable", "none",
+    )  # fmt: skip
+    assert (
+        blind.reason == "the stainer was trained on pairs whose H&E shows nothing of HER2, so its stain is no evidence"
+    )
+    assert blind.shares == knowing.shares, "what was measured is told all the same"
+    assert blind.tiles is not None
+    assert {blind.tiles.score, *(piece.score for piece in blind.pieces)} == {"not evaluable"}
+    assert blind.networks["stainer"]["class_from_he"] is False
+    assert (folder / "maps" / "her2_class.ome.zarr").exists()
 
 
 def _cells(folder: Path) -> np.ndarray:
@@ -198,7 +222,10 @@ def test_evidence_can_be_chosen(samples: Path, weights: Path, tmp_path: Path) ->
     assert cells.shares == both.shares
 
 
-def test_networks_that_are_not_there(samples: Path, weights: Path, tmp_path: Path) -> None:
+def test_networks_that_are_not_there(
+    samples: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "shipped_folder", lambda: tmp_path / "nothing")
     he = samples / "phantom_he.svs"
     result, folder = run(he, tmp_path / "none", None)
     assert result.score == "not evaluable"
@@ -218,7 +245,7 @@ def test_networks_that_are_not_there(samples: Path, weights: Path, tmp_path: Pat
         manifest = json.loads((weights / "stainer.json").read_text()) | {"name": name}
         (copied / f"{name}.json").write_text(json.dumps(manifest))
     with pytest.raises(UsageError, match="several pspstain-light: stainer, twin"):
-        run(he, tmp_path / "several", copied)
+        run(he, tmp_path / "several", copied, models__stainer="auto")
 
 
 def test_the_choice_is_said(samples: Path, weights: Path, tmp_path: Path) -> None:

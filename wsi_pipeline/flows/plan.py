@@ -53,6 +53,12 @@ class RunPlan:
         return self.networks.stainer is not None
 
     @property
+    def blind(self) -> bool:
+        """Whether the stainer cannot know the HER2 class, so that its stain is no evidence."""
+        stainer = self.networks.stainer
+        return stainer is not None and not stainer.manifest.class_from_he
+
+    @property
     def measures_cells(self) -> bool:
         """Whether cells are measured."""
         return self.evidence in {"cells", "cells and tiles"}

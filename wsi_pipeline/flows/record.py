@@ -17,6 +17,9 @@ from wsi_pipeline.scoring.slide_score import SlideScore, score_tiles
 NOTHING = SlideScore("not evaluable", "not evaluable", "", borderline=False, shares=None, interval=None, tumour_cells=0)
 """A score of nothing; its reason is to be filled in."""
 
+BLIND = "the stainer was trained on pairs whose H&E shows nothing of HER2, so its stain is no evidence"
+"""Why nothing is scored on a stain whose network cannot know the class."""
+
 
 @dataclass(frozen=True)
 class Verdicts:
@@ -46,8 +49,18 @@ def score_all(plan: RunPlan, gathered: Gathered, survey: Survey, rule: RuleOptio
             pieces[number] = _tiles_score(gathered, number, area, rule, by_cells=False)
         else:
             pieces[number] = slide
+    if plan.blind:
+        cells, tiles, slide = cells and _withheld(cells), tiles and _withheld(tiles), _withheld(slide)
+        pieces = {number: _withheld(score) for number, score in pieces.items()}
     agreement = compare(cells, tiles)
     return Verdicts(slide, pieces, cells, tiles, agreement, confidence(slide, agreement, virtual=plan.virtual))
+
+
+def _withheld(score: SlideScore) -> SlideScore:
+    """Return what was measured without a verdict."""
+    if score.score == "not evaluable":
+        return score
+    return replace(score, score="not evaluable", category="not evaluable", reason=BLIND, borderline=False)
 
 
 def _cells_score(

@@ -78,6 +78,11 @@ class ModelCard(BaseModel):
     features_relu: bool = Field(
         False, description="ReLU between IHCNet's last normalisation and the pooling (weights that come from Keras)"
     )
+    class_from_he: bool = Field(
+        True,
+        description="a stainer's training pairs let the H&E tell the HER2 class; where they did not (phantoms), what "
+        "is measured on its output is no evidence",
+    )
 
 
 class Manifest(ModelCard):

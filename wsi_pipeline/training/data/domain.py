@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
@@ -192,7 +194,7 @@ def _vector(anchors: tuple[Rgb, ...], domain: DomainOptions, rng: np.random.Gene
 def _angle_deg(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     """Return the angle between two vectors, degrees."""
     cosine = first @ second / (np.linalg.norm(first) * np.linalg.norm(second))
-    return float(np.degrees(np.arccos(min(cosine, 1.0))))
+    return math.degrees(math.acos(min(float(cosine), 1.0)))
 
 
 def _stronger(look: MembraneLook, gain: float) -> MembraneLook:

@@ -31,6 +31,11 @@ WARNING = (
     "plausible image may show a wrong amount. Judge by DAB and labels first."
 )
 
+BLIND = (
+    "**Nothing in the H&E of the training pairs shows the HER2 class.** The stain it gives is an average over classes: "
+    "it shows where membranes may lie, not how much HER2 they carry, and no slide is scored on it."
+)
+
 
 def manifest_metrics(table: Table) -> dict[str, float | str]:
     """Return the table as a manifest holds it: the stainer's values plain, the baselines' with their name."""
@@ -74,6 +79,7 @@ def card_text(manifest: Manifest, table: Table, options: StainerOptions, counts:
         "|---" * (len(measures) + 1) + "|",
         *rows,
         "",
+        *([] if manifest.class_from_he else [BLIND, ""]),
         *(f"- {name}: {MEANINGS[name]}" for name in measures),
         "- identity: the H&E itself; linear: the best linear map of optical density, fitted on training pairs",
         "",

@@ -35,6 +35,8 @@ class PairSources(NamedTuple):
     val: Source
     mpp: float
     words: str
+    class_from_he: bool
+    """Whether H&E tells the HER2 class in these pairs; in phantoms it does not."""
 
 
 def open_pairs(data: str, options: StainerOptions, mpp: float | None = None) -> PairSources:
@@ -60,7 +62,7 @@ def _patches(root: Path, options: StainerOptions, mpp: float) -> PairSources:
     still = cut.model_copy(update={"augment": None, "tile_px": max(options.crop_px, VALIDATION_PX)})
     train, val = of_split(split, "train"), of_split(split, "val")
     words = f"{root.resolve().name}: {len(train)} pairs from {len({patch.slide for patch in train})} slides"
-    return PairSources(PatchSource(train, cut), PatchSource(val, still), mpp, words)
+    return PairSources(PatchSource(train, cut), PatchSource(val, still), mpp, words, class_from_he=True)
 
 
 def _phantoms(options: StainerOptions) -> PairSources:
@@ -76,4 +78,5 @@ def _phantoms(options: StainerOptions) -> PairSources:
         f"synthetic tissue only: pairs of phantom H&E and IHC painted by this package, {train.tiles} an epoch, seed "
         f"{train.seed}; no real image"
     )
-    return PairSources(source, PhantomSource(val), round((low + high) / 2, 3), words)
+    mpp = round((low + high) / 2, 3)
+    return PairSources(source, PhantomSource(val), mpp, words, class_from_he=False)
