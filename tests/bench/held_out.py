@@ -100,7 +100,7 @@ def print_classifier(name: str, found: Measured) -> Figures:
         if value.value is None:
             continue
         low, high = (f"{limit:.3f}" if limit is not None else "-" for limit in (value.low, value.high))
-        print(f"| {figure} | {value.value:.3f} | {low} to {high} |")
+        print(f"| {figure.replace('|', 'against')} | {value.value:.3f} | {low} to {high} |")
         figures[f"held-out phantoms: {figure}"] = round(value.value, 4)
     print("\n| true class | " + " | ".join(f"called {one}" for one in HER2_CLASSES) + " |\n|---|---|---|---|---|")
     for one, row in zip(HER2_CLASSES, found.confusion(), strict=True):

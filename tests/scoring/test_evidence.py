@@ -71,6 +71,8 @@ def test_agreement_and_what_it_is_worth() -> None:
     assert confidence(strong, "one category apart", virtual=False) == "moderate"
     assert confidence(strong, "apart", virtual=False) == "low"
     assert confidence(strong, "agree", virtual=True) == "low"
+    assert confidence(strong, "agree", virtual=False, proven=False) == "moderate"
+    assert confidence(strong, "one category apart", virtual=False, proven=False) == "moderate"
     wide = score_tiles(np.array([(100, 0, 0, 0, 0)] * 25 + [(30, 0, 0, 0, 70)] * 5), 2.0, RULE)
     assert wide.borderline
     assert confidence(wide, "agree", virtual=False) == "moderate"

@@ -53,7 +53,10 @@ def score_all(plan: RunPlan, gathered: Gathered, survey: Survey, rule: RuleOptio
         cells, tiles, slide = cells and _withheld(cells), tiles and _withheld(tiles), _withheld(slide)
         pieces = {number: _withheld(score) for number, score in pieces.items()}
     agreement = compare(cells, tiles)
-    return Verdicts(slide, pieces, cells, tiles, agreement, confidence(slide, agreement, virtual=plan.virtual))
+    classifier = plan.networks.classifier
+    proven = classifier is None or classifier.manifest.saw_real_tissue
+    trust = confidence(slide, agreement, virtual=plan.virtual, proven=proven)
+    return Verdicts(slide, pieces, cells, tiles, agreement, trust)
 
 
 def _withheld(score: SlideScore) -> SlideScore:

@@ -78,6 +78,9 @@ class ModelCard(BaseModel):
     features_relu: bool = Field(
         False, description="ReLU between IHCNet's last normalisation and the pooling (weights that come from Keras)"
     )
+    saw_real_tissue: bool = Field(
+        True, description="some training image was of real tissue; where none was, agreement proves less"
+    )
     class_from_he: bool = Field(
         True,
         description="a stainer's training pairs let the H&E tell the HER2 class; where they did not (phantoms), what "

@@ -54,17 +54,18 @@ def compare(cells: SlideScore | None, tiles: SlideScore | None) -> Agreement:
     return ("agree", "one category apart", "apart")[min(apart, 2)]
 
 
-def confidence(score: SlideScore, agreement: Agreement, *, virtual: bool) -> Confidence:
+def confidence(score: SlideScore, agreement: Agreement, *, virtual: bool, proven: bool = True) -> Confidence:
     """Return how far a score may be trusted: a design choice, from what is known of the slide alone.
 
-    High needs two kinds of evidence that agree and a share away from the cut-off: a borderline share, evidence one
-    category apart, and evidence of one kind only each take a step. A score on a virtual stain, and one that the other
+    High needs two kinds of evidence that agree and a share away from the cut-off: a borderline share takes a step, and
+    so does evidence that is one category apart, of one kind only, or of a classifier that is not `proven` (it never saw
+    real tissue). A score on a virtual stain, and one that the other
     evidence contradicts by more than a category, is of low confidence.
     """
     if score.score == "not evaluable":
         return "none"
     if virtual or agreement == "apart":
         return "low"
-    doubts = int(score.borderline) + int(agreement != "agree")
+    doubts = int(score.borderline) + int(agreement != "agree" or not proven)
     steps: tuple[Confidence, ...] = ("high", "moderate", "low")
     return steps[doubts]

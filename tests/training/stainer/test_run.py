@@ -20,10 +20,14 @@ from tests.training.stainer import tiny_pairs  # noqa: E402
 from wsi_pipeline.cli.train_stainer import stainer  # noqa: E402
 from wsi_pipeline.errors import UsageError, WeightsError  # noqa: E402
 from wsi_pipeline.models.load import load_model  # noqa: E402
+from wsi_pipeline.models.manifest import ModelCard  # noqa: E402
 from wsi_pipeline.models.preprocess import image_pixels, network_input  # noqa: E402
 from wsi_pipeline.training.loop.settings import load_options  # noqa: E402
+from wsi_pipeline.training.stainer.card import card_text  # noqa: E402
+from wsi_pipeline.training.stainer.metrics import MEASURES  # noqa: E402
 from wsi_pipeline.training.stainer.options import StainerOptions  # noqa: E402
 from wsi_pipeline.training.stainer.run import train_stainer  # noqa: E402
+from wsi_pipeline.training.stainer.sources import open_pairs  # noqa: E402
 from wsi_pipeline.training.stainer.validation import CELL_PX, write_grid  # noqa: E402
 
 SHORT = tiny_pairs.OPTIONS.model_copy(update={"epochs": 1})
@@ -148,6 +152,17 @@ def test_the_command(bci: Path, tmp_path: Path) -> None:
     assert manifest.licence == "CC0-1.0"
     assert manifest.mpp == 0.46
     assert manifest.training_data.startswith("bci: ")
+    assert manifest.class_from_he
+    assert "Nothing in the H&E" not in (out / "card.md").read_text(encoding="utf-8")
+
+
+def test_phantoms_are_known_to_hide_the_class(done: Path) -> None:
+    assert not open_pairs("phantoms", StainerOptions()).class_from_he
+    card = ModelCard(name="blind", mpp=0.48, licence="none", class_from_he=False)
+    manifest = load_model("tiny", done).manifest.model_copy(update=card.model_dump())
+    table = {"virtual": dict.fromkeys(MEASURES, 0.5)}
+    text = card_text(manifest, table, StainerOptions(), (4, 4)).decode()
+    assert "no slide is scored on it" in text
 
 
 def test_the_command_names_what_is_wrong(bci: Path, tmp_path: Path) -> None:

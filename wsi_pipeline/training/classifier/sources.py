@@ -28,6 +28,7 @@ class Described(NamedTuple):
     sources: Sources
     mpp: float
     words: str
+    saw_real_tissue: bool = True
 
 
 def open_sources(data: str, options: ClassifierTraining, folder: Path) -> Described:
@@ -50,7 +51,7 @@ def _phantoms(options: ClassifierTraining, folder: Path) -> Described:
         "labels by the scoring rule from the true cell classes; no real image"
     )
     low, high = source.domain.mpp
-    return Described(Sources(source, PhantomSource(val)), round((low + high) / 2, 3), words)
+    return Described(Sources(source, PhantomSource(val)), round((low + high) / 2, 3), words, False)
 
 
 def _patches(root: Path, options: ClassifierTraining) -> Described:
@@ -82,7 +83,10 @@ def described_card(found: Described, name: str, licence: str, init: Path | None)
     """Return the card of weights that are to be trained with `found`. Raises UsageError for an impossible name."""
     start = f"; started from {init.name}" if init is not None else ""
     try:
-        return ModelCard(name=name, mpp=found.mpp, licence=licence, training_data=found.words + start)
+        return ModelCard(
+            name=name, mpp=found.mpp, licence=licence, training_data=found.words + start,
+            saw_real_tissue=found.saw_real_tissue,
+        )  # fmt: skip
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"--{first['loc'][0]}", f"{first['input']!r}: {first['msg']}") from error

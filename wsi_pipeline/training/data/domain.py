@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from wsi_pipeline.training.phantom.fields import rng_for
@@ -24,6 +23,15 @@ from wsi_pipeline.training.phantom.presets import PALETTES
 
 Mix = dict[CellClass, float]
 
+HEMATOXYLINS: tuple[Rgb, ...] = (
+    *(pair[0] for pair in PALETTES.values()), (0.45, 0.84, 0.30), (0.78, 0.55, 0.30), (0.60, 0.62, 0.50)
+)  # fmt: skip
+DABS: tuple[Rgb, ...] = (
+    *(pair[1] for pair in PALETTES.values()), (0.55, 0.52, 0.65), (0.22, 0.45, 0.87), (0.30, 0.68, 0.67)
+)  # fmt: skip
+"""Two known palettes, and around them three made-up vectors each: more purple, bluer, greyer hematoxylin; olive,
+yellower, redder DAB. What a stain vector looks like depends on scanner and chromogen; no list of them is complete."""
+
 EOSINS: tuple[Rgb, ...] = ((0.07, 0.99, 0.11), (0.09, 0.95, 0.28))
 """Ruifrok and Johnston 2001; "H&E" of ImageJ's Colour Deconvolution."""
 
@@ -39,12 +47,18 @@ class DomainOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    hematoxylin: tuple[Rgb, ...] = Field(tuple(pair[0] for pair in PALETTES.values()), description="anchors, (R, G, B)")
-    dab: tuple[Rgb, ...] = Field(tuple(pair[1] for pair in PALETTES.values()), description="anchors, (R, G, B)")
+    hematoxylin: tuple[Rgb, ...] = Field(HEMATOXYLINS, description="anchors, (R, G, B)")
+    dab: tuple[Rgb, ...] = Field(DABS, description="anchors, (R, G, B)")
     eosin: tuple[Rgb, ...] = Field(EOSINS, description="anchors, (R, G, B)")
-    vector_shift: float = Field(0.08, ge=0, le=0.1, description="largest shift of a component")
+    vector_shift: float = Field(0.05, ge=0, le=0.1, description="largest shift of a component")
     avoid: tuple[Rgb, ...] = Field((), description="stain vectors that no phantom may have, (R, G, B)")
     apart_deg: float = Field(4.0, ge=0, le=10, description="least angle to those, degrees")
+    stains_apart_deg: float = Field(
+        22.0,
+        ge=0,
+        le=24,
+        description="least angle between hematoxylin and DAB, degrees; below it nothing tells them apart",
+    )
     dab_gain: Range = Field((0.89, 1.12), description="factor on the OD of every membrane")
     hematoxylin_gain: Range = Field((0.7, 1.5), description="factor on the OD of nuclei")
     background_dab: Range = Field((0.0, 0.03), description="nonspecific DAB over all tissue, OD")
@@ -67,7 +81,7 @@ HELD_OUT = DomainOptions(
     tint=(9.0, 15.0),
 )
 """What networks are judged by: stain vectors and glass that no phantom of `TRAINING` has. Hematoxylin and eosin are
-"H&E 2" of ImageJ's Colour Deconvolution; the DAB, redder than both anchors of training, is made up."""
+"H&E 2" of ImageJ's Colour Deconvolution; the DAB, which absorbs more red than the known palettes, is made up."""
 
 TRAINING = DomainOptions(avoid=HELD_OUT.hematoxylin + HELD_OUT.dab + HELD_OUT.eosin)
 """What networks are trained and tuned on: wide, with a hole about every held-out stain vector (whose own shift turns
@@ -159,9 +173,12 @@ def _staining(domain: DomainOptions, rng: np.random.Generator) -> StainOptions:
     """Draw stain vectors and amounts."""
     nuclei = float(rng.uniform(*domain.hematoxylin_gain))
     stained = float(rng.uniform(0.05, 0.5)) if rng.random() < domain.nuclear_dab else 0.0
+    hematoxylin, dab = _vector(domain.hematoxylin, domain, rng), _vector(domain.dab, domain, rng)
+    while _angle_deg(hematoxylin, dab) < domain.stains_apart_deg:
+        hematoxylin, dab = _vector(domain.hematoxylin, domain, rng), _vector(domain.dab, domain, rng)
     return StainOptions(
-        hematoxylin=_vector(domain.hematoxylin, domain, rng),
-        dab=_vector(domain.dab, domain, rng),
+        hematoxylin=hematoxylin,
+        dab=dab,
         eosin=_vector(domain.eosin, domain, rng),
         nuclear_od=(0.25 * nuclei, 0.5 * nuclei),
         background_dab=float(rng.uniform(*domain.background_dab)),
@@ -186,15 +203,15 @@ def _vector(anchors: tuple[Rgb, ...], domain: DomainOptions, rng: np.random.Gene
     while True:
         first, second = (np.array(anchors[k]) for k in rng.integers(0, len(anchors), 2))
         moved = first + rng.random() * (second - first) + rng.uniform(-1, 1, 3) * domain.vector_shift
-        vector = np.maximum(moved, 0.01)
-        if all(_angle_deg(vector, np.array(other)) >= domain.apart_deg for other in domain.avoid):
-            return (float(vector[0]), float(vector[1]), float(vector[2]))
+        red, green, blue = (max(float(value), 0.01) for value in moved)
+        if all(_angle_deg((red, green, blue), other) >= domain.apart_deg for other in domain.avoid):
+            return (red, green, blue)
 
 
-def _angle_deg(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+def _angle_deg(first: Rgb, second: Rgb) -> float:
     """Return the angle between two vectors, degrees."""
-    cosine = first @ second / (np.linalg.norm(first) * np.linalg.norm(second))
-    return math.degrees(math.acos(min(float(cosine), 1.0)))
+    cosine = sum(a * b for a, b in zip(first, second, strict=True)) / (math.hypot(*first) * math.hypot(*second))
+    return math.degrees(math.acos(min(cosine, 1.0)))
 
 
 def _stronger(look: MembraneLook, gain: float) -> MembraneLook:

@@ -97,7 +97,7 @@ class PatchSource:
 
     def _cut(self, image: Pixels, box: Box, turn: int) -> Pixels:
         """Return the square at the size of a sample, turned."""
-        part = np.ascontiguousarray(image[box.y : box.bottom, box.x : box.right])
+        part = np.array(image[box.y : box.bottom, box.x : box.right])  # a copy: the kept image is not for writing
         side = self.options.tile_px
         if box.width != side:
             method = cv2.INTER_AREA if box.width > side else cv2.INTER_LINEAR

@@ -36,7 +36,7 @@ class PairSources(NamedTuple):
     mpp: float
     words: str
     class_from_he: bool
-    """Whether H&E tells the HER2 class in these pairs; in phantoms it does not."""
+    """Whether the pairs are of real tissue, whose H&E may tell the HER2 class; that of phantoms does not."""
 
 
 def open_pairs(data: str, options: StainerOptions, mpp: float | None = None) -> PairSources:
