@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import openslide
 import pytest
 import tifffile
 
@@ -22,11 +21,11 @@ SCANNER, OME = "metadata:openslide.mpp-x", "metadata:OME PhysicalSize"
 @pytest.mark.parametrize(
     ("name", "reader", "size", "mpp", "source"),
     [
-        (CMU, "openslide", (2220, 2967), (0.499, 0.499), SCANNER),
-        ("slides/HE_example.tif", "tiffslide", (1380, 1484), (0.50008, 0.50008), OME),
-        ("ki67/OS-1-detail.ome.tif", "tiffslide", (1101, 1101), (0.227097, 0.227102), OME),
-        ("ki67/OS-2-ndpi.ome.tif", "tiffslide", (2202, 2202), (0.227097, 0.227102), OME),
-        ("ki67/OS-2-vsi.ome.tif", "tiffslide", (1445, 1445), (0.346053, 0.346056), OME),
+        (CMU, "fast", (2220, 2967), (0.499, 0.499), SCANNER),
+        ("slides/HE_example.tif", "fast", (1380, 1484), (0.50008, 0.50008), OME),
+        ("ki67/OS-1-detail.ome.tif", "fast", (1101, 1101), (0.227097, 0.227102), OME),
+        ("ki67/OS-2-ndpi.ome.tif", "fast", (2202, 2202), (0.227097, 0.227102), OME),
+        ("ki67/OS-2-vsi.ome.tif", "fast", (1445, 1445), (0.346053, 0.346056), OME),
     ],
 )
 def test_slides_with_a_pixel_size(
@@ -45,7 +44,7 @@ def test_slides_with_a_pixel_size(
 @pytest.mark.parametrize(
     ("name", "reader", "size"),
     [
-        (TCGA, "openslide", (4443, 3567)),
+        (TCGA, "fast", (4443, 3567)),
         ("slides/kidney-48-5.tif", "tiffslide", (1493, 901)),
         ("her2/fields/1plus_c.png", "image", (640, 640)),
         ("her2/pairs_mist/IHC/15M2102762_18_18.jpg", "image", (1024, 1024)),
@@ -80,22 +79,12 @@ def test_fluorescence_is_refused_by_name_of_the_reader_too(real_data: Path) -> N
         open_slide(real_data / "slides/small_vectra.qptiff", mpp=0.25, reader="tiffslide")
 
 
-@pytest.mark.parametrize(("name", "slack"), [(CMU, 0), (TCGA, 1)])
-def test_pixels_are_those_openslide_draws(real_data: Path, name: str, slack: int) -> None:
-    oracle = openslide.OpenSlide(real_data / name)
-    with oracle, open_slide(real_data / name, require_mpp=False) as slide:
-        for x, y in ((0, 0), (1017, 903), (1500, 2100)):
-            ours = slide.read_box(Box(x, y, 611, 387), 1)
-            theirs = np.asarray(oracle.read_region((x, y), 0, (611, 387)))[..., :3]
-            assert np.abs(ours.rgb.astype(int) - theirs).max() <= slack
-            assert ours.valid.all()
-
-
 @pytest.mark.parametrize("name", [CMU, "slides/HE_example.tif", "ki67/OS-2-vsi.ome.tif"])
-def test_both_tiff_readers_show_the_stored_pixels(real_data: Path, name: str) -> None:
+def test_the_stored_pixels_are_shown(real_data: Path, name: str) -> None:
     stored = tifffile.imread(real_data / name, key=0)
-    with open_slide(real_data / name, reader="tiffslide") as slide:
-        assert np.array_equal(slide.overview(1).rgb, stored)
+    for reader in ("auto", "tiffslide"):
+        with open_slide(real_data / name, reader=reader) as slide:
+            assert np.array_equal(slide.overview(1).rgb, stored)
 
 
 def test_the_second_level_is_read_on_its_own_grid(real_data: Path) -> None:
@@ -114,7 +103,7 @@ def test_label_macro_and_raw_properties_stay_in_the_file(real_data: Path) -> Non
     for secret in ("label", "macro", "b414003d", "scanscope", "12/29/09", "cpaperiocs", "1004486", "parmset"):
         assert secret not in text
     allowed = {"path", "reader", "vendor", "size_l0", "level_downsamples", "level_sizes", "mpp", "mpp_source"}
-    allowed |= {"bounds_origin_l0", "full_size_l0", "objective_power", "warnings"}
+    allowed |= {"bounds_origin_l0", "full_size_l0", "objective_power", "warnings", "openslide"}
     assert set(SlideInfo.__dataclass_fields__) == allowed
     assert info.size_l0 == Size(2220, 2967)
 

@@ -53,7 +53,7 @@ def test_mirax_without_its_folder_is_not_taken_for_its_label_photograph(tmp_path
     fails(path, CorruptSlideError, "data folder a ")
 
 
-@pytest.mark.parametrize("reader", ["auto", "openslide", "tiffslide"])
+@pytest.mark.parametrize("reader", ["auto", "fast", "openslide", "tiffslide"])
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.95])
 def test_truncated_slides_are_corrupt(svs: Path, share: float, reader: str) -> None:
     svs.write_bytes(svs.read_bytes()[: int(svs.stat().st_size * share)])
@@ -126,6 +126,10 @@ def test_the_wrong_reader_is_named(svs: Path, tmp_path: Path, scan: np.ndarray) 
     Image.fromarray(scan).save(path)
     fails(path, UnsupportedSlideError, "--reader tiffslide", reader="tiffslide")
     fails(svs, UnsupportedSlideError, "--reader image", reader="image")
+    fails(path, UnsupportedSlideError, "--reader fast", reader="fast")
+    strips = tmp_path / "strips.tif"
+    tifffile.imwrite(strips, scan, photometric="rgb", compression="lzw", rowsperstrip=37)
+    fails(strips, UnsupportedSlideError, "--reader fast", reader="fast")
     fails(svs, UsageError, "'vips' is not a reader", reader="vips")
 
 

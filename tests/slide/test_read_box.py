@@ -15,7 +15,7 @@ from PIL import Image
 from wsi_pipeline.errors import UsageError
 from wsi_pipeline.geometry import Box, Mpp, Size, cut
 from wsi_pipeline.slide import Slide, SlideSpec, open_slide
-from wsi_pipeline.slide.openslide_reader import OpenSlideReader, shown_bounds
+from wsi_pipeline.slide.openslide_reader import shown_bounds
 
 SIZE = Size(613, 389)
 
@@ -29,13 +29,7 @@ def stitched(slide: Slide, step: int, downsample: int = 1) -> np.ndarray:
     return out
 
 
-def drawn_by_openslide(path: Path) -> Slide:
-    """Return a slide none of whose tiles are decoded directly."""
-    with open_slide(path) as slide:
-        return Slide(slide.info, OpenSlideReader(path, frozenset()), lambda: OpenSlideReader(path, frozenset()))
-
-
-@pytest.fixture(params=["openslide", "openslide-drawn", "tiffslide", "ome", "strips", "mapped", "png"])
+@pytest.fixture(params=["fast", "openslide", "tiffslide", "ome", "strips", "mapped", "png"])
 def identical(request: pytest.FixtureRequest, svs: Path, ome: Path, tmp_path: Path, scan: np.ndarray):  # type: ignore[no-untyped-def]
     """Return a slide by each way of decoding and the pixels its file holds."""
     kind = request.param
@@ -48,11 +42,8 @@ def identical(request: pytest.FixtureRequest, svs: Path, ome: Path, tmp_path: Pa
         tifffile.imwrite(path, scan, photometric="rgb", **options)
     else:
         path = ome if kind == "ome" else svs
-    reader = kind if kind in {"openslide", "tiffslide"} else "auto"
-    slide = open_slide(path, reader=reader, require_mpp=False)
-    if kind == "openslide-drawn":
-        slide = drawn_by_openslide(path)
-    with slide:
+    reader = kind if kind in {"fast", "openslide", "tiffslide"} else "auto"
+    with open_slide(path, reader=reader, require_mpp=False) as slide:
         yield slide, (scan if kind == "png" else tifffile.imread(path, key=0))
 
 
@@ -65,14 +56,14 @@ def test_identity_for_any_cut(identical: tuple[Slide, np.ndarray], step: int) ->
 
 def test_downsampled_stitching_does_not_depend_on_the_cut(identical: tuple[Slide, np.ndarray]) -> None:
     slide, _ = identical
-    drawn = getattr(slide._reader, "tile_levels", None) == frozenset()
+    drawn = slide.info.reader == "openslide"
     for downsample in (2, 3) if drawn else (2, 3, 4, 6):  # OpenSlide interpolates levels that are 4.0085 times smaller
         whole = slide.overview(downsample).rgb
         assert np.array_equal(stitched(slide, 37, downsample), whole)
         assert whole.shape == (-(-389 // downsample), -(-613 // downsample), 3)
 
 
-@pytest.mark.parametrize("reader", ["openslide", "tiffslide"])
+@pytest.mark.parametrize("reader", ["fast", "tiffslide"])
 def test_a_level_with_fractional_downsample_is_read_pixel_exactly(svs: Path, reader: str) -> None:
     with open_slide(svs, reader=reader) as slide:
         assert slide.info.level_downsamples[1] == pytest.approx(4.0085, abs=1e-3)
@@ -161,10 +152,10 @@ def test_metadata_by_reader(svs: Path, ome: Path, write_tiff, scan: np.ndarray) 
             assert info.warnings == ()
             assert (info.full_size_l0, info.bounds_origin_l0) == (SIZE, (0, 0))
     assert found == {
-        (svs.name, "auto"): ("openslide", "aperio", "metadata:openslide.mpp-x", 40.0),
+        (svs.name, "auto"): ("fast", "aperio", "metadata:openslide.mpp-x", 40.0),
         (svs.name, "tiffslide"): ("tiffslide", "aperio", "metadata:tiffslide.mpp-x", 40.0),
-        ("scan.ome.tif", "auto"): ("tiffslide", "ome-tiff", "metadata:OME PhysicalSize", None),
-        ("tagged.tif", "auto"): ("openslide", "generic-tiff", "TIFF resolution tags", None),
+        ("scan.ome.tif", "auto"): ("fast", "ome-tiff", "metadata:OME PhysicalSize", None),
+        ("tagged.tif", "auto"): ("fast", "generic-tiff", "TIFF resolution tags", None),
         ("inches.tif", "tiffslide"): ("tiffslide", "generic-tiff", "TIFF resolution tags", None),
     }
     with open_slide(printed, assume_mpp=0.3) as slide:
@@ -179,12 +170,6 @@ def test_image_resolution_tags_count_only_when_microscopic(tmp_path: Path, scan:
             assert slide.info.mpp_source == source
             if source != "missing":
                 assert slide.info.mpp == pytest.approx((0.25, 0.26), rel=1e-3)
-
-
-def test_direct_decoding_is_used_where_it_agrees_with_openslide(svs: Path) -> None:
-    reader = OpenSlideReader(svs)
-    assert reader.tile_levels == {0, 1}
-    reader.close()
 
 
 @pytest.mark.parametrize(

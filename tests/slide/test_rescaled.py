@@ -45,6 +45,22 @@ def test_any_cut_gives_the_same_pixels(slide: Slide, mpp: float) -> None:
     np.testing.assert_array_equal(parts, whole)
 
 
+def test_a_ratio_a_hair_below_a_level_is_read_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(8)
+    path = tmp_path / "two levels.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for index, size in enumerate(((389, 613), (97, 153))):
+            image = generator.integers(0, 255, (*size, 3), dtype=np.uint8)
+            writer.write(image, tile=(128, 128), photometric="rgb", subfiletype=index, metadata=None)
+    with open_slide(path, mpp=0.2501) as slide:
+        levels = []
+        original = slide._read_window
+        monkeypatch.setattr(slide, "_read_window", lambda level, box: levels.append(level) or original(level, box))
+        for mpp in (0.99, 1.0, 1.0004, 1.3):  # ratios of 3.96, 3.998, 4.0 and 5.2
+            RescaledSlide(slide, mpp).read(Box(10, 20, 40, 30))
+    assert levels == [0, 1, 1, 1]
+
+
 def test_things_are_where_they_were(slide: Slide) -> None:
     view = RescaledSlide(slide, 0.46)
     ratio = 0.46 / 0.25

@@ -50,3 +50,21 @@ def _file_sha256(path: Path) -> str:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def fingerprint_of(path: str | Path) -> str:
+    """Return what changes when a slide is replaced, without reading it: its files, their bytes, the newest change.
+
+    Of the same files as `sha256_of`. Raises OSError for what is not there.
+    """
+    path = Path(path)
+    folder = path.with_suffix("")
+    if path.is_dir():
+        files = [path / name for name in _names(path, path)]
+    elif path.suffix.lower() == ".mrxs" and folder.is_dir():
+        files = [path, *(folder.parent / name for name in _names(folder, folder.parent))]
+    else:
+        files = [path]
+    stats = [file.stat() for file in files]
+    newest = max((stat.st_mtime_ns for stat in stats), default=0)
+    return f"{len(stats)} files, {sum(stat.st_size for stat in stats)} bytes, {newest} ns"

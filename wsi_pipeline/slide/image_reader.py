@@ -66,7 +66,7 @@ class ImageReader(Reader):
     def read_level(self, level: int, box_lv: Box) -> LevelPixels:  # noqa: ARG002 - there is only level 0
         """Return the px of a box inside the image; see Reader.read_level."""
         window = slice(box_lv.y, box_lv.bottom), slice(box_lv.x, box_lv.right)
-        return LevelPixels(self._rgb[window], None if self._valid is None else self._valid[window])
+        return LevelPixels(self._rgb[window].copy(), None if self._valid is None else self._valid[window].copy())
 
 
 def _check(path: Path, image: Any, depth: int) -> None:

@@ -29,7 +29,7 @@ class SlideInfo:
 
     path: Path
     reader: str
-    """"openslide", "tiffslide", "image" or "zarr"."""
+    """"fast", "openslide", "tiffslide", "image" or "zarr"."""
     vendor: str
     """Format as the reader names it, such as "aperio", "generic-tiff", "ome-tiff", "png"."""
     size_l0: Size
@@ -46,6 +46,8 @@ class SlideInfo:
     full_size_l0: Size
     objective_power: float | None
     warnings: tuple[str, ...] = ()
+    openslide: bool = False
+    """Whether OpenSlide, and so a viewer built on it, opens the file with all its levels."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,10 @@ class FileFacts:
     """Shown frame within the full frame, level-0 px."""
     objective_power: float | None
     mpp_candidates: tuple[MppCandidate, ...]
+    openslide: bool = False
+    """Whether OpenSlide opens the file with these levels."""
+    warnings: tuple[str, ...] = ()
+    """What people should know about how the file is read."""
 
 
 class LevelPixels(NamedTuple):
@@ -114,7 +120,7 @@ class Reader(ABC):
 
     @abstractmethod
     def read_level(self, level: int, box_lv: Box) -> LevelPixels:
-        """Return the pixels of a box that lies inside the level (level px, full frame).
+        """Return the pixels of a box that lies inside the level (level px, full frame), in arrays of the caller's own.
 
         Raises CorruptSlideError when any of it cannot be decoded; the reader may be of no use afterwards.
         """
@@ -139,3 +145,10 @@ def split_alpha(rgba: NDArray[np.uint8]) -> LevelPixels:
     valid = alpha >= OPAQUE_FROM
     blended[~valid] = WHITE
     return LevelPixels(blended, valid)
+
+
+def paste(rgb: NDArray[np.uint8], valid: NDArray[np.bool_], pixels: LevelPixels, x: int, y: int) -> None:
+    """Write `pixels` into (H, W, 3) `rgb` and (H, W) `valid` with their upper-left corner at column x, row y."""
+    height, width = pixels.rgb.shape[:2]
+    rgb[y : y + height, x : x + width] = pixels.rgb
+    valid[y : y + height, x : x + width] = True if pixels.valid is None else pixels.valid

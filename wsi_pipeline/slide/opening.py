@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import openslide
 
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError, UsageError
+from wsi_pipeline.slide.agreement import disagreement
+from wsi_pipeline.slide.fast_reader import FastTiffReader
 from wsi_pipeline.slide.image_reader import JPEG_MAGIC, PNG_MAGIC, ImageReader
 from wsi_pipeline.slide.model import Reader, SlideInfo
 from wsi_pipeline.slide.mpp import resolve_mpp
@@ -19,7 +21,7 @@ from wsi_pipeline.slide.tiff_header import BROKEN_REMEDY, open_tiff
 from wsi_pipeline.slide.tiffslide_reader import TiffSlideReader
 from wsi_pipeline.slide.zarr_reader import ZarrReader, is_zarr
 
-READERS = ("auto", "openslide", "tiffslide", "image", "zarr")
+READERS = ("auto", "fast", "openslide", "tiffslide", "image", "zarr")
 
 TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """Classic TIFF and BigTIFF, either byte order."""
@@ -52,11 +54,18 @@ class SlideSpec:
     assume_mpp: float | None = None
     """Pixel size where the file states none, um/px."""
     require_mpp: bool = True
+    threads: int = 1
+    """How many threads decode the tiles of one read, for the fast reader."""
 
     def open(self) -> Slide:
         """Open the slide; raises what open_slide raises."""
         return open_slide(
-            self.path, mpp=self.mpp, assume_mpp=self.assume_mpp, reader=self.reader, require_mpp=self.require_mpp
+            self.path,
+            mpp=self.mpp,
+            assume_mpp=self.assume_mpp,
+            reader=self.reader,
+            require_mpp=self.require_mpp,
+            threads=self.threads,
         )
 
 
@@ -67,17 +76,21 @@ def open_slide(
     assume_mpp: float | None = None,
     reader: str = "auto",
     require_mpp: bool = True,
+    threads: int = 1,
 ) -> Slide:
-    """Open a slide with OpenSlide, else tiffslide, else as a plain image; OME-Zarr folders as they are.
+    """Open a slide: tiled TIFFs with the fast reader, others with OpenSlide, else tiffslide, else as a plain image.
 
-    `mpp` and `assume_mpp` in um/px. Raises UsageError (no such file, impossible option), CorruptSlideError (no image,
-    truncated), UnsupportedSlideError (other folder, foreign format, not 8-bit RGB), MissingMppError (without
-    `require_mpp` the pixel size is NaN instead).
+    OME-Zarr folders are opened as they are. With `reader` "auto" the fast reader is compared with OpenSlide on a few
+    tiles, and left for it with a warning where they differ; "fast" takes it at its word, as a second opening may.
+    `mpp` and `assume_mpp` in um/px; `threads` decode the tiles of one read of the fast reader.
+
+    Raises UsageError (no such file, impossible option), CorruptSlideError (no image, truncated), UnsupportedSlideError
+    (other folder, foreign format, not 8-bit RGB), MissingMppError (without `require_mpp` the pixel size is NaN).
     """
     path = Path(path)
     if reader not in READERS:
         raise UsageError("--reader", f"{reader!r} is not a reader", f"choose one of {', '.join(READERS)}")
-    opened = _open_folder(path, reader) if path.is_dir() else _open_reader(path, reader, _head(path))
+    opened = _open_folder(path, reader) if path.is_dir() else _open_reader(path, reader, threads)
     facts = opened.facts
     pixel_size = resolve_mpp(path, facts.mpp_candidates, mpp, assume_mpp, required=require_mpp)
     info = SlideInfo(
@@ -92,15 +105,18 @@ def open_slide(
         bounds_origin_l0=(facts.bounds_l0.x, facts.bounds_l0.y),
         full_size_l0=facts.levels[0].size,
         objective_power=facts.objective_power,
-        warnings=pixel_size.warnings,
+        warnings=(*facts.warnings, *pixel_size.warnings),
+        openslide=facts.openslide,
     )
     return Slide(info, opened, _reopener(path, opened))
 
 
 def _reopener(path: Path, opened: Reader) -> OpenReader:
     """Return what opens the same file the same way, without looking again for what is known."""
+    if isinstance(opened, FastTiffReader):
+        return partial(FastTiffReader, path, opened.facts, opened.pages, opened.threads)
     if isinstance(opened, OpenSlideReader):
-        return partial(OpenSlideReader, path, opened.tile_levels)
+        return partial(OpenSlideReader, path, opened.facts)
     if isinstance(opened, ZarrReader):
         return partial(ZarrReader, path)
     return partial(TiffSlideReader if isinstance(opened, TiffSlideReader) else ImageReader, path)
@@ -111,7 +127,7 @@ def _open_folder(path: Path, reader: str) -> Reader:
     if not is_zarr(path):
         raise UnsupportedSlideError(path, "is a folder, not a slide", "name the slide file itself")
     if reader not in {"auto", "zarr"}:
-        raise UnsupportedSlideError(path, f"cannot be read with --reader {reader}", "leave the choice to auto")
+        raise _refused_by_name(path, reader)
     return ZarrReader(path)
 
 
@@ -129,25 +145,50 @@ def _head(path: Path) -> bytes:
     return head
 
 
-def _open_reader(path: Path, reader: str, head: bytes) -> Reader:
+def _open_reader(path: Path, reader: str, threads: int) -> Reader:
     """Open the file with the wanted reader, or with the first that fits."""
+    head = _head(path)
     is_tiff = head.startswith(TIFF_MAGICS)
     # A MIRAX slide is a JPEG with a data folder: without the folder, only the label and macro photograph is left.
     is_image = head.startswith((PNG_MAGIC, JPEG_MAGIC)) and path.suffix.lower() != ".mrxs"
     if is_image and reader in {"auto", "image"}:
         return ImageReader(path)
-    vendor = _openslide_vendor(path) if reader in {"auto", "openslide"} else None
-    if vendor and not (reader == "auto" and vendor == "generic-tiff" and _is_ome(path)):
+    vendor = _openslide_vendor(path) if reader in {"auto", "fast", "openslide"} else None
+    is_partial = bool(vendor == "generic-tiff" and reader != "openslide" and _is_ome(path))
+    if vendor and not is_partial:
         try:
-            return OpenSlideReader(path)
+            found = OpenSlideReader(path)
         except openslide.OpenSlideError as error:
-            if not (is_tiff and reader == "auto"):
+            if not (is_tiff and reader in {"auto", "fast"}):
                 raise _refusal(path, error) from error
+        else:
+            return found if reader == "openslide" else _faster(found, found, reader, threads)
     if is_tiff:
         tiff_reader = TiffSlideReader(path)  # a damaged file says so, whichever reader was wanted
-        if reader in {"auto", "tiffslide"}:
+        if reader == "tiffslide":
             return tiff_reader
+        if reader in {"auto", "fast"}:
+            return _faster(tiff_reader, _openslide(path) if is_partial else None, reader, threads)
     raise _rejection(path, reader, head, readable=is_tiff or is_image)
+
+
+def _faster(
+    found: OpenSlideReader | TiffSlideReader, oracle: OpenSlideReader | None, reader: str, threads: int
+) -> Reader:
+    """Return the fast reader where it can take the place of `found`, else that, or OpenSlide's where the two disagree.
+
+    Raises UnsupportedSlideError where `reader` is "fast" and that cannot read the file.
+    """
+    if not found.pages or not all(page.is_tiled for page in found.pages):
+        if reader == "auto":
+            return found
+        raise _refused_by_name(found.path, reader)
+    fast = FastTiffReader(found.path, found.facts, found.pages, threads)
+    apart = disagreement(fast, oracle) if oracle is not None and reader == "auto" else ""
+    if oracle is None or not apart:
+        return fast
+    warning = f"OpenSlide reads the slide, since the fast reader shows something else: {apart}"
+    return OpenSlideReader(oracle.path, replace(oracle.facts, warnings=(warning,)))
 
 
 def _openslide_vendor(path: Path) -> str | None:
@@ -158,10 +199,23 @@ def _openslide_vendor(path: Path) -> str | None:
         return None
 
 
+def _openslide(path: Path) -> OpenSlideReader | None:
+    """Return OpenSlide's reader of a file, or None where it refuses it."""
+    try:
+        return OpenSlideReader(path)
+    except openslide.OpenSlideError:
+        return None
+
+
 def _is_ome(path: Path) -> bool:
     """Return whether a TIFF is an OME-TIFF: OpenSlide would miss its pyramid, which is in SubIFDs."""
     with open_tiff(path) as tiff:
         return bool(tiff.is_ome)
+
+
+def _refused_by_name(path: Path, reader: str) -> UnsupportedSlideError:
+    """Return the error for a sound file that is none for the wanted reader."""
+    return UnsupportedSlideError(path, f"cannot be read with --reader {reader}", "leave the choice to auto")
 
 
 def _refusal(path: Path, error: openslide.OpenSlideError) -> CorruptSlideError | UnsupportedSlideError:
@@ -176,7 +230,7 @@ def _refusal(path: Path, error: openslide.OpenSlideError) -> CorruptSlideError |
 def _rejection(path: Path, reader: str, head: bytes, *, readable: bool) -> CorruptSlideError | UnsupportedSlideError:
     """Return the error for a file that no reader, or not the wanted one, takes."""
     if readable:
-        return UnsupportedSlideError(path, f"cannot be read with --reader {reader}", "leave the choice to auto")
+        return _refused_by_name(path, reader)
     foreign = next((name for magic, name in FOREIGN_MAGICS.items() if head.startswith(magic)), None)
     if foreign:
         return UnsupportedSlideError(path, f"is of format {foreign}", "convert it to a tiled pyramidal TIFF")

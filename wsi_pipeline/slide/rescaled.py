@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_pipeline.geometry import Box, Mpp, Size
+from wsi_pipeline.slide.levels import FINER_TOLERANCE
 from wsi_pipeline.slide.model import WHITE, LevelPixels, Pixels
 from wsi_pipeline.slide.resample import area_mean
 from wsi_pipeline.slide.slide import Slide
@@ -21,8 +22,8 @@ class RescaledSlide:
         self._slide = slide
         self.mpp = Mpp(mpp, mpp)
         self._ratio = Mpp(mpp / slide.info.mpp.x, mpp / slide.info.mpp.y)
-        # read just finer than wanted, then averaged the rest of the way
-        self._step = max(math.floor(min(self._ratio)), 1)
+        # read just finer than wanted, then averaged the rest of the way; a ratio a hair below 4 is read at 4
+        self._step = max(math.floor(min(self._ratio) * FINER_TOLERANCE), 1)
         width, height = slide.info.size_l0
         self.size = Size(math.ceil(width / self._ratio.x), math.ceil(height / self._ratio.y))
 

@@ -9,12 +9,11 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wsi_pipeline.errors import CorruptSlideError, UsageError
 from wsi_pipeline.geometry import Box, Size, ceil_div
 from wsi_pipeline.slide.levels import pick_level
-from wsi_pipeline.slide.model import WHITE, Level, LevelPixels, Pixels, Reader, SlideInfo
+from wsi_pipeline.slide.model import WHITE, Level, LevelPixels, Pixels, Reader, SlideInfo, paste
 from wsi_pipeline.slide.resample import area_mean
 
 SOURCE_PX = 2**24
@@ -58,16 +57,18 @@ class Slide:
         """
         self._check(box_l0, downsample)
         box_ds = Box(*(side // downsample for side in box_l0))
+        level = pick_level(self._levels, downsample)
+        parts_ds = list(self._parts(box_ds, level, downsample))
+        if parts_ds == [box_ds]:  # spares a copy, which costs as much as a fifth of decoding
+            pixels, lost = self._read_part(box_ds, level, downsample)
+            valid = np.ones(pixels.rgb.shape[:2], bool) if pixels.valid is None else pixels.valid
+            return Pixels(pixels.rgb, valid, math.ceil(lost))
         rgb = np.full((box_ds.height, box_ds.width, 3), WHITE, np.uint8)
         valid = np.zeros((box_ds.height, box_ds.width), bool)
-        level = pick_level(self._levels, downsample)
         lost = 0.0
-        for part_ds in self._parts(box_ds, level, downsample):
+        for part_ds in parts_ds:
             pixels, lost_ds = self._read_part(part_ds, level, downsample)
-            y, x = part_ds.y - box_ds.y, part_ds.x - box_ds.x
-            window = slice(y, y + part_ds.height), slice(x, x + part_ds.width)
-            rgb[window] = pixels.rgb
-            valid[window] = True if pixels.valid is None else pixels.valid
+            paste(rgb, valid, pixels, part_ds.x - box_ds.x, part_ds.y - box_ds.y)
             lost += lost_ds
         return Pixels(rgb, valid, math.ceil(lost))
 
@@ -113,7 +114,7 @@ class Slide:
         if not inside_lv.area:
             return LevelPixels(rgb, valid), 0
         pixels, lost = self._read_safely(level, inside_lv)
-        _paste(rgb, valid, pixels, inside_lv.x - window_lv.x, inside_lv.y - window_lv.y)
+        paste(rgb, valid, pixels, inside_lv.x - window_lv.x, inside_lv.y - window_lv.y)
         return LevelPixels(rgb, valid), lost
 
     def _shown(self, level: Level) -> Box:
@@ -157,15 +158,8 @@ class Slide:
                 own = self._open_reader()
                 lost += block_lv.area
                 continue
-            _paste(rgb, valid, pixels, block_lv.x - box_lv.x, block_lv.y - box_lv.y)
+            paste(rgb, valid, pixels, block_lv.x - box_lv.x, block_lv.y - box_lv.y)
         return LevelPixels(rgb, valid), lost
-
-
-def _paste(rgb: NDArray[np.uint8], valid: NDArray[np.bool_], pixels: LevelPixels, x: int, y: int) -> None:
-    """Write `pixels` into (H, W, 3) `rgb` and (H, W) `valid` with their upper-left corner at column x, row y."""
-    height, width = pixels.rgb.shape[:2]
-    rgb[y : y + height, x : x + width] = pixels.rgb
-    valid[y : y + height, x : x + width] = True if pixels.valid is None else pixels.valid
 
 
 def _blocks(box_lv: Box, tile: Size) -> Iterator[Box]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG, RESUNIT, TiffFile
+from tifffile import PHOTOMETRIC, PLANARCONFIG, RESUNIT, TiffFile
 
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError
 from wsi_pipeline.geometry import Size
@@ -70,15 +70,6 @@ def check_brightfield(path: Path, page: Any, axes: str = "YXS") -> None:
         raise UnsupportedSlideError(path, f"has {page.bitspersample} bits per colour, not 8", "export it as 8-bit RGB")
     if axes != "YXS" or page.planarconfig != PLANARCONFIG.CONTIG:
         raise UnsupportedSlideError(path, f"is not one interleaved RGB plane (axes {axes})", "export one RGB plane")
-
-
-def check_colours(path: Path, page: Any) -> None:
-    """Raise UnsupportedSlideError for YCbCr that no decoder here turns into RGB: outside JPEG only OpenSlide does."""
-    is_jpeg = page.compression in {COMPRESSION.JPEG, COMPRESSION.OJPEG}
-    if page.compression == COMPRESSION.APERIO_JP2000_YCBC or (page.photometric == PHOTOMETRIC.YCBCR and not is_jpeg):
-        raise UnsupportedSlideError(
-            path, f"holds YCbCr colours in {page.compression.name}", "convert it to RGB or JPEG"
-        )
 
 
 def check_complete(path: Path, tiff: TiffFile, pages: Sequence[Any]) -> None:

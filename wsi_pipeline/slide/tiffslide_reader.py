@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError
-from wsi_pipeline.geometry import Box, Size
+from wsi_pipeline.geometry import Box
 from wsi_pipeline.slide.levels import make_levels
 from wsi_pipeline.slide.model import FileFacts, LevelPixels, MppCandidate, Reader
 from wsi_pipeline.slide.tiff_header import (
     BROKEN_REMEDY,
     TIFF_ERRORS,
     check_brightfield,
-    check_colours,
     check_complete,
     ome_candidates,
     open_tiff,
@@ -21,6 +20,7 @@ from wsi_pipeline.slide.tiff_header import (
     tag_candidates,
     to_float,
 )
+from wsi_pipeline.slide.tiff_page import TiffPage
 from wsi_pipeline.slide.tiff_tiles import TiffTiles
 
 
@@ -44,17 +44,17 @@ class TiffSlideReader(Reader):
             pages = _level_pages(path, slide)
             properties, downsamples = slide.properties, slide.level_downsamples
             check_brightfield(path, pages[0], properties["tiffslide.series-axes"])
-            check_colours(path, pages[0])
             check_complete(path, slide.ts_tifffile, pages)
             candidates = _candidates(slide, pages[0])
             vendor = "ome-tiff" if slide.ts_tifffile.is_ome else properties.get("tiffslide.vendor") or "generic-tiff"
-            self._tiles = TiffTiles(path, pages)
+            self.path, self.pages = path, tuple(TiffPage(path, page) for page in pages)
+        self._tiles = TiffTiles(path, self.pages)
         power = to_float(properties.get("tiffslide.objective-power"))
-        sizes = [Size(page.imagewidth, page.imagelength) for page in pages]
+        sizes = [page.size for page in self.pages]
         self.facts = FileFacts(
             reader="tiffslide",
             vendor=vendor,
-            levels=make_levels(sizes, downsamples, self._tiles.tiles),
+            levels=make_levels(sizes, downsamples, [page.tile for page in self.pages]),
             bounds_l0=Box(0, 0, *sizes[0]),
             objective_power=power if power > 0 else None,
             mpp_candidates=tuple(candidates),

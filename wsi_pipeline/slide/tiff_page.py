@@ -1,0 +1,139 @@
+"""One page of a TIFF: where its tiles or strips lie in the file, and how one of them becomes pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from tifffile import COMPRESSION, PHOTOMETRIC
+
+from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError
+from wsi_pipeline.geometry import Box, Size, ceil_div
+from wsi_pipeline.slide.tiff_header import BROKEN_REMEDY, TIFF_ERRORS
+
+SEGMENT_PX_MAX = 2**26
+"""Largest tile or strip that is decoded at once, px: 8192 x 8192, 192 MiB of RGB."""
+
+JPEG_END, JPEG_END_WITHIN = b"\xff\xd9", 16
+"""End-of-image marker, which entropy-coded data cannot contain, and in how many last bytes of a tile it has to be."""
+
+J2K_COMPONENTS_AT = 42
+"""Offset of the first component's depth and sampling steps in a JPEG 2000 codestream (ISO 15444-1, A.5.1)."""
+
+VIRTUAL_TILE = Size(256, 256)
+"""Unit of reading in uncompressed contiguous files, which are mapped into memory instead of decoded."""
+
+JPEGS = frozenset({COMPRESSION.JPEG, COMPRESSION.OJPEG})
+APERIO_JPEG_2000 = frozenset({COMPRESSION.APERIO_JP2000_YCBC, COMPRESSION.APERIO_JP2000_RGB})
+"""33003 and 33005: bare codestreams in which the compression alone, not the photometric tag, tells YCbCr from RGB."""
+
+Decode = Callable[[bytes, int], NDArray[np.uint8]]
+"""From the bytes of a tile and its index in the page to its px, (h, w, samples)."""
+
+
+class TiffPage:
+    """The tiles or strips of one page. Holds no file, so that readers of one slide share it."""
+
+    def __init__(self, path: Path, page: Any) -> None:
+        """Copy what decoding needs from a tifffile page, whose TiffFile may be closed afterwards.
+
+        Raises UnsupportedSlideError for colours that no decoder here knows and tiles too large to hold.
+        """
+        self._path = path
+        self.is_tiled = bool(page.is_tiled)
+        self.size = Size(page.imagewidth, page.imagelength)
+        self.samples = int(page.samplesperpixel)
+        self.offsets, self.counts = tuple(page.dataoffsets), tuple(page.databytecounts)
+        self.mapped: NDArray[np.uint8] | None = None
+        if page.is_tiled:
+            self.tile = Size(page.tilewidth, page.tilelength)
+        elif page.is_memmappable:
+            self.tile = VIRTUAL_TILE
+            shape = (*self.size[::-1], self.samples)
+            self.mapped = np.memmap(path, np.uint8, "r", self.offsets[0], shape)
+        else:
+            self.tile = Size(page.imagewidth, min(page.rowsperstrip, page.imagelength))
+        if self.tile.width * self.tile.height > SEGMENT_PX_MAX:
+            problem = f"is stored in pieces of {self.tile.width} x {self.tile.height} px, too large to decode at once"
+            raise UnsupportedSlideError(path, problem, "convert it to a tiled pyramidal TIFF, for example with vips")
+        self.columns = ceil_div(self.size.width, self.tile.width)
+        self.rows = ceil_div(self.size.height, self.tile.height)
+        self.holes = frozenset(index for index, count in enumerate(self.counts) if not count)
+        """Indices of the tiles that were never written."""
+        self._is_jpeg = page.compression in JPEGS
+        self._decode = _decoder(path, page)
+
+    def box(self, index: int) -> Box:
+        """Return where a tile lies, level px; tiles at the edges hang over."""
+        row, column = divmod(index, self.columns)
+        return Box(column * self.tile.width, row * self.tile.height, *self.tile)
+
+    def touched(self, box_lv: Box) -> Iterator[int]:
+        """Yield the indices of the tiles that a box inside the level touches, row by row."""
+        for row in range(box_lv.y // self.tile.height, ceil_div(box_lv.bottom, self.tile.height)):
+            for column in range(box_lv.x // self.tile.width, ceil_div(box_lv.right, self.tile.width)):
+                yield row * self.columns + column
+
+    def decode(self, data: bytes, index: int) -> NDArray[np.uint8]:
+        """Return the (h, w, samples) px of one tile, at least as far as the level reaches.
+
+        Raises CorruptSlideError for damaged or short data.
+        """
+        tile_lv = self.box(index)
+        place = f"at {tile_lv.x}, {tile_lv.y}"
+        if len(data) < self.counts[index]:
+            raise CorruptSlideError(self._path, f"ends within the tile {place}", BROKEN_REMEDY)
+        # The decoder fills up streams that end early without a word; OpenSlide calls them broken, and so do we.
+        if self._is_jpeg and len(data) - data.find(JPEG_END) > JPEG_END_WITHIN:
+            raise CorruptSlideError(self._path, f"has a JPEG tile that ends early {place}", BROKEN_REMEDY)
+        try:
+            pixels = self._decode(data, index)
+        except TIFF_ERRORS as error:
+            raise CorruptSlideError(self._path, f"has a broken tile {place}: {error}", BROKEN_REMEDY) from error
+        inside = tile_lv.intersection(Box(0, 0, *self.size))
+        least = np.array([inside.height, inside.width, self.samples])
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or (pixels.shape < least).any():
+            raise CorruptSlideError(self._path, f"has a tile of the wrong size {place}", BROKEN_REMEDY)
+        return pixels
+
+
+def _decoder(path: Path, page: Any) -> Decode:
+    """Return what decodes the page's tiles.
+
+    JPEG tagged RGB is taken for RGB unless it is JFIF, which is YCbCr by definition: Bio-Formats writes such files.
+    OpenSlide goes by the tag alone, so it disagrees and reads those that it opens.
+    Raises UnsupportedSlideError for YCbCr that nothing here turns into RGB: outside JPEG only OpenSlide does.
+    """
+    if page.compression in APERIO_JPEG_2000:
+        return _aperio_ycbcr if page.compression == COMPRESSION.APERIO_JP2000_YCBC else _aperio_rgb
+    if page.photometric == PHOTOMETRIC.YCBCR and page.compression not in JPEGS:
+        problem = f"holds YCbCr colours in {page.compression.name}"
+        raise UnsupportedSlideError(path, problem, "convert it to RGB or JPEG")
+    is_jpeg = page.compression in JPEGS
+    options = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if is_jpeg else {}
+    decode = page.decode
+    return lambda data, index: decode(data, index, **options)[0][0]  # (1, h, w, samples) -> (h, w, samples)
+
+
+def _aperio_rgb(data: bytes, _index: int) -> NDArray[np.uint8]:
+    """Return the (h, w, 3) px of an RGB codestream."""
+    pixels: NDArray[np.uint8] = imagecodecs.jpeg2k_decode(data)
+    return pixels
+
+
+def _aperio_ycbcr(data: bytes, _index: int) -> NDArray[np.uint8]:
+    """Return the (h, w, 3) px of a YCbCr codestream as RGB.
+
+    Chroma of half the width (4:2:2, what the scanners wrote) is known for YCbCr and converted by the codec library;
+    chroma of full width is handed out as it is.
+    """
+    pixels = imagecodecs.jpeg2k_decode(data)
+    steps = data[J2K_COMPONENTS_AT + 4 : J2K_COMPONENTS_AT + 6]  # of the second component along x and y
+    if steps != b"\1\1":
+        return np.asarray(pixels, np.uint8)
+    return np.asarray(cv2.cvtColor(pixels[..., [0, 2, 1]], cv2.COLOR_YCrCb2RGB), np.uint8)
