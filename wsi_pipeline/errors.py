@@ -83,5 +83,13 @@ class WeightsError(WsiHer2Error):
 
 EXIT_SCORED = 0
 EXIT_NOT_EVALUABLE = 3
+EXIT_NOT_ALL = 12
+"""A batch ended in which a slide was neither scored nor found to be not evaluable; its summary says which."""
 EXIT_INTERRUPTED = 130
 """128 + SIGINT, the shell's convention."""
+
+
+class StoppedError(WsiHer2Error):
+    """Ctrl-C ended a batch; what was done is kept."""
+
+    exit_code = EXIT_INTERRUPTED

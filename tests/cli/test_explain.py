@@ -122,7 +122,7 @@ def test_what_makes_no_sense_is_refused(
 
 
 def test_missing_weights_are_named(run: Run, slide: Path, weights: Path) -> None:
-    with pytest.raises(WeightsError, match=r"no such weights in .*there are: light, stainer"):
+    with pytest.raises(WeightsError, match=r"heavy: no such weights in .*there are: .*light, .*stainer"):
         run(slide, "--classifier", "heavy", "--weights", weights, "--tile", "0")
 
 

@@ -38,7 +38,10 @@ def test_a_sample_gets_its_true_score(name: str, sample_run: Callable[[str], Any
     assert (result["score"], result["category"]) == (truth["score"], truth["category"])
     assert result["stain"] == truth["stain"]
     if truth["shares"] is None:
-        assert result["shares"] is result["deciding_share"] is result["h_score"] is None
+        if result["virtual_stain"]:  # where torch is installed
+            assert "nothing of HER2" in result["reason"]
+        else:
+            assert result["shares"] is result["deciding_share"] is result["h_score"] is None
         return
     measured = np.array([result["shares"][share] for share in SHARES])
     true = np.array([truth["shares"][share] for share in SHARES])
@@ -77,7 +80,7 @@ def test_a_result_keeps_the_contract(name: str, sample_run: Callable[[str], Any]
         assert result["borderline"] == (deciding["low"] <= 10 <= deciding["high"])
         weights = {"0": 0, "1+": 1, "2+": 2, "2i": 2, "3+": 3}
         assert result["h_score"] == pytest.approx(sum(weights[k] * v for k, v in result["shares"].items()), abs=0.05)
-        assert result["evidence"] == "cells"
+        assert result["evidence"] == ("cells and tiles" if "classifier" in result["networks"] else "cells")
 
 
 @pytest.mark.slow

@@ -114,9 +114,12 @@ def test_dask_passes_errors_and_names_losses(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return number
 
-    def die(_number: int) -> int:
-        os.kill(os.getpid(), signal.SIGKILL)
-        return 0
+    def die_at_two(number: int) -> int:
+        with (tmp_path / f"tried-{number}").open("a") as tries:
+            tries.write("x")
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
 
     executor = make_executor(EngineOptions(workers=1), None)
     try:
@@ -124,8 +127,12 @@ def test_dask_passes_errors_and_names_losses(tmp_path: Path) -> None:
             list(executor.run(fail, [1]))
         assert sorted(executor.run(die_once, range(6))) == list(range(6))
         assert (tmp_path / "died-3").exists()
-        with pytest.raises(ClusterError, match="killed 4 workers one after another"):
-            list(executor.run(die, [1]))
+        assert executor.given_up == []
+        assert sorted(executor.run(die_at_two, range(5))) == [0, 1, 3, 4], "those beside a killer are not to blame"
+        assert executor.given_up == [2]
+        assert (tmp_path / "tried-2").read_text() == "xx", "twice, then no more"
+        assert list(executor.run(abs, [-3])) == [3]
+        assert executor.given_up == []
     finally:
         executor.close()
 

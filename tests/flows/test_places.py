@@ -62,7 +62,8 @@ def run_regions(folder: Path, case: Case) -> tuple[dict[str, np.ndarray], dict[s
     slide = folder / "cell.png"
     cv2.imwrite(str(slide), cell_picture(SIZE, [case.place], Mpp(case.mpp, case.mpp))[..., ::-1])
     grid = make_grid(SIZE, Mpp(case.mpp, case.mpp), TilingOptions(region_tiles=case.region_tiles))
-    maps = create_maps(folder, grid, cells=True, virtual=False)
+    maps = folder / "maps"
+    create_maps(folder, grid, cells=True, virtual=False)
     (folder / "parts").mkdir()
     settings = load_settings(None, {})
     spec = SlideSpec(slide, require_mpp=False)

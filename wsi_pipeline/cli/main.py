@@ -8,7 +8,20 @@ from typing import Any
 
 import typer
 
-from wsi_pipeline.cli import calibrate, doctor, evaluate, explain, info, models, run, settings, stain, train
+from wsi_pipeline.cli import (
+    batch,
+    calibrate,
+    doctor,
+    evaluate,
+    explain,
+    info,
+    models,
+    run,
+    settings,
+    stain,
+    study,
+    train,
+)
 from wsi_pipeline.errors import EXIT_INTERRUPTED, ResourceError, UsageError, WsiHer2Error
 
 app = typer.Typer(
@@ -18,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(run.run)
+app.command("batch")(batch.batch)
 app.command("info")(info.info)
 app.command("doctor")(doctor.doctor)
 app.command("settings")(settings.settings)
@@ -25,6 +39,7 @@ app.command("stain")(stain.stain)
 app.command("explain")(explain.explain)
 app.command("evaluate")(evaluate.evaluate)
 app.command("calibrate")(calibrate.calibrate)
+app.command("study")(study.study)
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
-from typing import Any
+from typing import Any, Generic
 
 import dask
 from distributed import Client, Future, Security, wait
@@ -27,11 +28,36 @@ WORKERLESS_SECONDS = 30
 """How long a run waits for a worker when there is none; a killed local worker is back after two."""
 
 LEAVE_SECONDS = 20
-"""How long regions that run on somebody else's workers may take to end when the run is given up."""
+"""How long regions that still run may take to end when the run is given up."""
 
 NOISY_LOGGERS = (
     "distributed", "distributed.client", "distributed.nanny", "distributed.worker", "tornado.application", "asyncio",
 )  # fmt: skip
+
+
+class _Tasks(Generic[Task]):
+    """The tasks of one run: those to come, and suspects, which were on a worker when it died.
+
+    dask blames all that a dead worker held, so a suspect is tried once more with nothing else in flight.
+    """
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        self._coming = iter(tasks)
+        self._suspects: deque[Task] = deque()
+        self.flying: dict[Future[Any], Task] = {}
+        self.alone = False
+        """Whether what flies is one suspect."""
+
+    def take(self, room: int) -> list[Task]:
+        """Return what to hand out now, at most `room` tasks; only one suspect while there are any, and none beside."""
+        if self.flying and (self.alone or self._suspects):
+            return []
+        self.alone = bool(self._suspects)
+        return [self._suspects.popleft()] if self.alone else list(islice(self._coming, room))
+
+    def suspect(self, task: Task) -> None:
+        """Try `task` again later, alone."""
+        self._suspects.append(task)
 
 
 class DaskExecutor:
@@ -42,7 +68,8 @@ class DaskExecutor:
         self._options = options
         self._gpus = gpus
         self._name = f"--scheduler {scheduler}" if scheduler else "dask"
-        self._flying: set[Future[Any]] = set()
+        self._flying: dict[Future[Any], Any] = {}
+        self.given_up: list[Any] = []
         # people watch the progress bar; a lost worker is retried, and a lost cause is our own error
         for name in NOISY_LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -74,24 +101,49 @@ class DaskExecutor:
     def run(
         self, function: Callable[[Task], Outcome], tasks: Iterable[Task], *, device: bool = False
     ) -> Iterator[Outcome]:
-        """Yield the outcomes as they come; tasks of a lost worker run again elsewhere. Raises ClusterError."""
+        """Yield the outcomes as they come; tasks of a lost worker run again elsewhere. Raises ClusterError.
+
+        A task that kills a second worker, alone on it, is left out and found in `given_up`.
+        """
         device = device and bool(self._gpus)
         wanted = {GPU: 1} if device else None
-        waiting = iter(tasks)
-        self._flying.clear()
+        mine = _Tasks(tasks)
+        self._flying, self.given_up = mine.flying, []
         while True:
             with self._losses_named():
-                for task in islice(waiting, self._room(device=device)):
-                    self._flying.add(self._client.submit(function, task, pure=False, resources=wanted))
+                for task in mine.take(self._room(device=device)):
+                    mine.flying[self._client.submit(function, task, pure=False, resources=wanted)] = task
                 done = self._first_done(device=device)
             if not done:
                 return
             for future in done:
-                self._flying.discard(future)
-                with self._losses_named():
-                    outcome = future.result()
+                task = mine.flying.pop(future)
+                if not self._killed(future):
+                    yield self._outcome(future)
+                elif mine.alone:
+                    self.given_up.append(task)
+                else:
+                    mine.suspect(task)
                 future.release()
-                yield outcome
+
+    def _killed(self, future: Future[Any]) -> bool:
+        """Tell whether the task came to nothing because its worker died."""
+        with self._losses_named():
+            return isinstance(future.exception(), KilledWorker)
+
+    def _outcome(self, future: Future[Any]) -> Any:
+        """Return what the function returned; its error, once nothing runs any more that could write into the run."""
+        with self._losses_named(), ExitStack() as failing:
+            failing.callback(self._land)
+            outcome = future.result()
+            failing.pop_all()
+        return outcome
+
+    def _land(self) -> None:
+        """Wait, not for ever, until no region is in flight."""
+        with suppress(TimeoutError, CancelledError, CommClosedError), self._client.as_current():
+            wait(list(self._flying), LEAVE_SECONDS)
+        self._flying.clear()
 
     def _threads(self, *, device: bool) -> int:
         """Return how many threads could take tasks at this moment: all of them, or those beside a GPU."""
@@ -121,14 +173,9 @@ class DaskExecutor:
 
     @contextmanager
     def _losses_named(self) -> Iterator[None]:
-        """Turn what dask raises when a scheduler or too many workers are gone into ClusterError."""
+        """Turn what dask raises when a scheduler is gone into ClusterError."""
         try:
             yield
-        except KilledWorker as error:
-            deaths = error.allowed_failures + 1
-            raise ClusterError(
-                self._name, f"a region killed {deaths} workers one after another", "see --debug"
-            ) from error
         except (CancelledError, CommClosedError) as error:
             self._flying.clear()
             problem = "the dask scheduler was lost during the run"
@@ -150,8 +197,7 @@ class DaskExecutor:
         """
         with interrupts_held():
             if self._flying and not self._cluster:
-                with suppress(TimeoutError, CancelledError, CommClosedError), self._client.as_current():
-                    wait(list(self._flying), LEAVE_SECONDS)
+                self._land()
             self._client.close(timeout=5)
             self._close_cluster()
 

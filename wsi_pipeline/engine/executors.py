@@ -11,6 +11,9 @@ from wsi_pipeline.engine.interface import EngineOptions, Executor, Outcome, Task
 class SerialExecutor:
     """Runs the tasks one by one in this process."""
 
+    given_up: tuple[Any, ...] = ()
+    """Always empty: a task that kills its process takes this one with it."""
+
     def run(
         self,
         function: Callable[[Task], Outcome],

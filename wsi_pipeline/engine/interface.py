@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -35,6 +35,11 @@ class EngineOptions(BaseModel):
 
 class Executor(Protocol):
     """Runs one function over many tasks and yields the outcomes in any order."""
+
+    @property
+    def given_up(self) -> Sequence[Any]:
+        """Tasks of the last `run` without an outcome: each killed two workers, the second while it ran alone."""
+        ...
 
     def run(
         self, function: Callable[[Task], Outcome], tasks: Iterable[Task], *, device: bool = False

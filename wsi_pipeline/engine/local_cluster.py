@@ -37,6 +37,7 @@ def start_local_cluster(options: EngineOptions, gpus: tuple[int, ...] = ()) -> S
                     "options": {
                         "host": LOOPBACK, "port": 0, "protocol": "tcp://", "dashboard": False,
                         "dashboard_address": f"{LOOPBACK}:0",  # None would take port 8787
+                        "allowed_failures": 0,  # the executor tries again itself, one suspect at a time
                     },
                 },
                 silence_logs=logging.CRITICAL,

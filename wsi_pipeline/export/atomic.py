@@ -7,13 +7,13 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from glob import escape
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from wsi_pipeline.errors import OutputError, ResourceError
 
@@ -22,6 +22,9 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 DISCARD_PASSES, DISCARD_PAUSE_S = 20, 0.05
 """How often, and how many seconds apart, an unfinished folder is deleted until it is gone."""
+
+PRIVATE = ".parts"
+"""Folder inside an unfinished run folder for what only the run itself reads; gone before it is published."""
 
 LAST_PUBLISHED = "result.json"
 """The file that says "finished"; moved last when a run is published file by file."""
@@ -59,7 +62,7 @@ def write_atomic(path: Path, content: bytes | Callable[[BinaryIO], None]) -> Non
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def free_bytes(path: Path) -> int:
@@ -113,6 +116,18 @@ class RunFolder:
         """True when the requested folder was taken and `final` is a numbered one beside it."""
         return self.final != self._requested
 
+    @property
+    def private(self) -> Path:
+        """Folder of what only the run itself reads."""
+        return self.work / PRIVATE
+
+    def take_up(self, key: Mapping[str, Any]) -> bool:  # noqa: ARG002
+        """Tell whether an earlier run that `key` describes left its work here: never, in a fresh folder."""
+        return False
+
+    def keep(self, key: Mapping[str, Any]) -> None:
+        """Let a later run take up, under `key`, what is written from now on: it cannot, in a fresh folder."""
+
     @classmethod
     def create(cls, out: Path) -> RunFolder:
         """Make a fresh folder for a run that is to end in `out`. Raises OutputError, ResourceError."""
@@ -137,7 +152,8 @@ class RunFolder:
 
         Raises OutputError when something lies there by now; the finished run then stays in `work`, as the error says.
         """
-        entries = sorted(self.work.iterdir(), key=lambda entry: entry.name == LAST_PUBLISHED)
+        content = (entry for entry in self.work.iterdir() if entry.name != PRIVATE)
+        entries = sorted(content, key=lambda entry: entry.name == LAST_PUBLISHED)
         inside = self.work.parent == self.final
         taken = any((self.final / entry.name).exists() for entry in entries) if inside else _is_taken(self.final)
         if taken:
@@ -145,13 +161,14 @@ class RunFolder:
                 self.final, "was filled by somebody else during the run", f"the finished run is in {self.work}"
             )
         with plain_disk_errors(self.final):
+            shutil.rmtree(self.private, ignore_errors=True)
             if inside:
                 for entry in entries:
                     entry.rename(self.final / entry.name)
                 self.work.rmdir()
             else:
                 self.work.rename(self.final)
-            _sync_folder(self.final.parent)
+            sync_folder(self.final.parent)
         return self.final
 
     def discard(self) -> None:
@@ -192,7 +209,8 @@ def _claim(final: Path) -> Path | None:
     home = final if inside else final.parent
     prefix = f".run-{final.name}.partial-{socket.gethostname().replace('.zarr', '')}-"
     for old in home.glob(f"{escape(prefix)}*"):
-        if not _is_running(old.name.removeprefix(prefix)) and not (old / LAST_PUBLISHED).exists():
+        pid = old.name.removeprefix(prefix)
+        if not (pid.isdecimal() and is_running(int(pid))) and not (old / LAST_PUBLISHED).exists():
             shutil.rmtree(old, ignore_errors=True)  # left by a killed run of this machine
     if _is_taken(final):
         return None
@@ -203,18 +221,18 @@ def _claim(final: Path) -> Path | None:
     return work
 
 
-def _is_running(pid: str) -> bool:
+def is_running(pid: int) -> bool:
     """Tell whether a process of this machine has the number `pid`."""
     try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError):
+        os.kill(pid, 0)
+    except ProcessLookupError:
         return False
     except PermissionError:
         return True
     return True
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename inside `folder` survive a power cut, where the system can (not all network disks)."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

@@ -22,6 +22,8 @@ class RunContext:
 
     request: ScoreRequest
     info: SlideInfo
+    sha256: str
+    """What identifies the slide's bytes, 64 hex digits."""
     survey: Survey
     plan: RunPlan
     passed: Passed

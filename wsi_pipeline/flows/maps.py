@@ -49,8 +49,8 @@ def estimate_bytes(grid: Grid, *, virtual: bool) -> int:
     return BYTES_AT_LEAST + 2 * BYTES_PER_MAP_PX * size // grid.options.map_px**2 + image
 
 
-def create_maps(work: Path, grid: Grid, *, cells: bool, virtual: bool) -> Path:
-    """Make the empty maps in the unfinished run folder `work` and return their folder."""
+def create_maps(work: Path, grid: Grid, *, cells: bool, virtual: bool) -> None:
+    """Make the empty maps in the unfinished run folder `work`."""
     folder = work / FOLDER
     folder.mkdir()
     if virtual:
@@ -62,7 +62,6 @@ def create_maps(work: Path, grid: Grid, *, cells: bool, virtual: bool) -> Path:
         MapStore.create(folder / DENSITY_MAP, _spec(grid, DENSITY_MAP, fine, chunk))
         MapStore.create(folder / COLOUR_MAP, _spec(grid, COLOUR_MAP, fine, chunk, rgb=True))
         MapStore.create(folder / SHARE_MAP, _spec(grid, SHARE_MAP, coarse))
-    return folder
 
 
 def create_image(path: Path, grid: Grid) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 from wsi_pipeline.config import settings_hash
@@ -18,7 +17,6 @@ from wsi_pipeline.flows.tables import write_cells, write_model_tiles, write_tile
 from wsi_pipeline.flows.tile_maps import map_name
 from wsi_pipeline.provenance import machine, versions
 from wsi_pipeline.results import CellCounts, RegionRecord, Result, SlideRecord, StainRecord
-from wsi_pipeline.slide import sha256_of
 
 COARSE_MPP = 0.3
 """um/px above which a 1+ membrane (0.64 um, Scheel 2018) is hardly two pixels wide."""
@@ -32,8 +30,7 @@ def write_outputs(folder: RunFolder, run: RunContext) -> Result:
     Raises OutputError, ResourceError (disk full).
     """
     work = folder.work
-    with run.watch.stage("hash"):
-        sha256 = sha256_of(run.info.path)
+    sha256 = run.sha256
     with run.watch.stage("tables"):
         outputs: dict[str, Any] = {"result": "result.json"}
         outputs |= write_cells(work, run, sha256)
@@ -45,7 +42,6 @@ def write_outputs(folder: RunFolder, run: RunContext) -> Result:
         outputs["overlay"] = write_overlay(work, run)
     outputs["qupath_project"] = _write_project(folder, run, outputs)
     outputs["qupath_script"] = "qupath/scripts/import_results.groovy"
-    shutil.rmtree(run.plan.parts)
     result = _result(run, sha256, outputs)
     write_json(work / "result.json", result.model_dump(mode="json"))
     return result
@@ -67,7 +63,7 @@ def _write_project(folder: RunFolder, run: RunContext, outputs: dict[str, Any]) 
         metadata["HER2 H-score"] = f"{score.shares.h_score:.0f}"
     project = QuPathProject(
         slide=run.info.path.resolve(),
-        reader="openslide" if run.info.reader == "openslide" else "bioformats",
+        reader="openslide" if run.info.openslide else "bioformats",
         image_type="BRIGHTFIELD_H_E" if run.survey.stain == "he" else "BRIGHTFIELD_H_DAB",
         metadata=metadata,
         maps=tuple(MapImage(name=map_name(path.split("/")[-1], run.scales), path=path) for path in outputs["maps"]),
@@ -153,6 +149,8 @@ def _warnings(run: RunContext) -> tuple[str, ...]:
         found.append(f"{100 * blurred.mean():.0f} % of the tiles look out of focus")
     if run.passed.spread.get("unreadable_percent"):
         found.append(f"{run.passed.spread['unreadable_percent']} % of the tissue could not be read")
+    if skipped := run.passed.spread.get("regions_skipped"):
+        found.append(f"regions left out, because they killed the workers that took them: {len(skipped)}")
     if survey.roi is not None and survey.roi.skipped:
         found.append(f"{survey.roi.skipped} points, lines or empty features of the drawn region were left out")
     if survey.roi is not None and survey.roi.repaired:

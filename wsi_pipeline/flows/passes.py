@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_pipeline.engine.executors import make_executor
-from wsi_pipeline.engine.interface import Executor
-from wsi_pipeline.errors import CorruptSlideError
+from wsi_pipeline.errors import ClusterError, CorruptSlideError
+from wsi_pipeline.flows.driver import Driver
 from wsi_pipeline.flows.maps import FOLDER, VIRTUAL_IMAGE
 from wsi_pipeline.flows.networks import Network
 from wsi_pipeline.flows.plan import STATISTICS, RunPlan
+from wsi_pipeline.flows.pool import Pool
 from wsi_pipeline.flows.region import RegionOutcome, RegionPlan, RegionTask, process_region
 from wsi_pipeline.flows.request import ScoreRequest
-from wsi_pipeline.flows.stain_pass import run_pass, run_stain_pass
+from wsi_pipeline.flows.resume import JournaledExecutor
+from wsi_pipeline.flows.stain_pass import run_stain_pass
 from wsi_pipeline.flows.stain_region import StainOutcome, StainPlan
 from wsi_pipeline.flows.survey import Survey, tissue_patches
 from wsi_pipeline.flows.tile_region import TileOutcome, TilePlan, TileTask, process_tile_region
@@ -41,28 +41,31 @@ class Passed:
     spread: dict[str, Any] = field(default_factory=lambda: {"executor": "none", "workers": 0})
 
 
-def run_passes(plan: RunPlan, survey: Survey, request: ScoreRequest, watch: Stopwatch) -> Passed:
-    """Stain, classify and measure whatever the plan says.
+def run_passes(plan: RunPlan, survey: Survey, request: ScoreRequest, watch: Stopwatch, pool: Pool) -> Passed:
+    """Stain, classify and measure whatever the plan says, on an executor that `pool` lends.
 
     Raises CorruptSlideError when too much of the tissue cannot be read, ClusterError, WeightsError.
     """
     passed = Passed(survey.white)
     if plan.refusal:
         return passed
-    work = _Work(plan, survey, request, watch)
-    made = make_executor(request.settings.engine, request.scheduler, plan.networks.gpus)
-    with watch.stage("regions"), closing(made) as executor:
-        passed.spread = dict(executor.describe())
+    with watch.stage("regions"), pool.lend(plan.networks.gpus) as lent:
+        passed.spread = dict(lent.describe())
+        executor = JournaledExecutor(lent, plan.parts) if pool.resumes else lent
+        driver = Driver(executor, request.progress, watch)
+        work = _Work(plan, survey, request, driver)
         source, step = plan.slide, round(plan.grid.ratio[0])
         if plan.networks.stainer is not None:
-            passed.stain = work.stain(executor, plan.networks.stainer.network)
+            passed.stain = work.stain(plan.networks.stainer.network)
             source, step = SlideSpec(plan.work / FOLDER / VIRTUAL_IMAGE, "zarr"), 1
             passed.white = _virtual_white(source, survey, plan.grid)
         if plan.tile_grid is not None:
-            passed.tiles = work.tiles(executor, source, plan.tile_grid)
+            passed.tiles = work.tiles(source, plan.tile_grid)
         if plan.measures_cells:
-            passed.cells = work.cells(executor, source, step, passed)
+            passed.cells = work.cells(source, step, passed)
     passed.spread |= work.losses(passed)
+    if isinstance(executor, JournaledExecutor):
+        passed.spread["regions_taken_up"] = executor.taken_up
     return passed
 
 
@@ -73,15 +76,15 @@ class _Work:
     plan: RunPlan
     survey: Survey
     request: ScoreRequest
-    watch: Stopwatch
+    driver: Driver
 
-    def stain(self, executor: Executor, stainer: Network) -> list[StainOutcome]:
+    def stain(self, stainer: Network) -> list[StainOutcome]:
         """Write the virtual stain."""
-        work, image = self.plan.work, self.plan.work / FOLDER / VIRTUAL_IMAGE
-        stain = StainPlan(self.plan.slide, self.plan.grid, stainer, image, work / STATISTICS)
-        return run_stain_pass(stain, self.survey, self.request, self.watch, executor)
+        image, statistics = self.plan.work / FOLDER / VIRTUAL_IMAGE, self.plan.parts / STATISTICS
+        stain = StainPlan(self.plan.slide, self.plan.grid, stainer, image, statistics)
+        return run_stain_pass(stain, self.survey, self.request.settings.models.statistics, self.driver)
 
-    def tiles(self, executor: Executor, source: SlideSpec, grid: Grid) -> list[TileOutcome]:
+    def tiles(self, source: SlideSpec, grid: Grid) -> list[TileOutcome]:
         """Classify the model tiles, and judge those of a virtual stain."""
         classifier, settings = self.plan.networks.classifier, self.request.settings
         tiles = TilePlan(
@@ -94,11 +97,9 @@ class _Work:
         regions = self.survey.regions(grid)
         tasks = (TileTask(tiles, region, *self.survey.at(grid, region.core_an)) for region in regions)
         stage = ("classifying" if classifier else "judging", len(regions))
-        return run_pass(
-            executor, process_tile_region, tasks, stage, self.request, self.watch, device=classifier is not None
-        )
+        return self.driver.run(process_tile_region, tasks, stage, device=classifier is not None)
 
-    def cells(self, executor: Executor, source: SlideSpec, step: int, passed: Passed) -> list[RegionOutcome]:
+    def cells(self, source: SlideSpec, step: int, passed: Passed) -> list[RegionOutcome]:
         """Measure the cells; those of a virtual stain inside the tiles whose stain was accepted."""
         plan, survey = self.plan, self.survey
         accepted = _accepted(passed.tiles)
@@ -115,22 +116,30 @@ class _Work:
             return RegionTask(cells, region, allowed, piece)
 
         tasks = (task(region) for region in regions)
-        return run_pass(executor, process_region, tasks, ("measuring", len(regions)), self.request, self.watch)
+        return self.driver.run(process_region, tasks, ("measuring", len(regions)))
 
     def losses(self, passed: Passed) -> dict[str, Any]:
-        """Return how many regions the score rests on and what could not be read. Raises CorruptSlideError.
+        """Return how many regions the score rests on, what could not be read, and which regions were left out.
 
-        Tiles count where no cells were measured, since both are read from the same pixels.
+        Tiles count where no cells were measured, since both are read from the same pixels. A region that killed its
+        workers counts as one that cannot be read. Raises CorruptSlideError, ClusterError when that is too much.
         """
+        slide, most = self.request.slide, self.request.settings.engine.max_unreadable_percent
         measured = passed.cells if self.plan.measures_cells else passed.tiles
-        outcomes = [*passed.stain, *measured]
-        lost = sum(outcome.unreadable_px for outcome in outcomes)
-        percent = 100.0 * lost / max(sum(outcome.scored_px for outcome in outcomes), 1)
-        if percent > self.request.settings.engine.max_unreadable_percent:
-            raise CorruptSlideError(
-                self.request.slide, f"{percent:.0f} % of its tissue cannot be read", "copy or scan it again"
-            )
-        return {"regions": len(measured), "unreadable_percent": round(percent, 3)}
+        outcomes, skipped = [*passed.stain, *measured], self.driver.skipped
+        killed = sum(int(task.allowed.sum()) * task.plan.grid.options.map_px**2 for task in skipped)
+        lost = killed + sum(outcome.unreadable_px for outcome in outcomes)
+        all_px = max(killed + sum(outcome.scored_px for outcome in outcomes), 1)
+        percent = 100.0 * lost / all_px
+        if percent > most and 100.0 * killed / all_px > most:
+            problem = f"{100.0 * killed / all_px:.0f} % of its tissue killed the workers that took it, twice"
+            raise ClusterError(slide, problem, "give each worker more memory: --set engine.workers=1")
+        if percent > most:
+            raise CorruptSlideError(slide, f"{percent:.0f} % of its tissue cannot be read", "copy or scan it again")
+        found: dict[str, Any] = {"regions": len(measured), "unreadable_percent": round(percent, 3)}
+        if skipped:
+            found["regions_skipped"] = sorted((type(task).__name__, task.region.index) for task in skipped)
+        return found
 
 
 def _virtual_white(source: SlideSpec, survey: Survey, grid: Grid) -> WhitePoint:

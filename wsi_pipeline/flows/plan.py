@@ -8,6 +8,7 @@ from typing import Literal
 
 from wsi_pipeline.cells.options import AssayProfile
 from wsi_pipeline.config import load_assay
+from wsi_pipeline.export.atomic import PRIVATE
 from wsi_pipeline.flows.networks import Networks, choose_networks
 from wsi_pipeline.flows.request import ScoreRequest
 from wsi_pipeline.flows.survey import Survey
@@ -15,9 +16,6 @@ from wsi_pipeline.slide import SlideInfo, SlideSpec
 from wsi_pipeline.tiling import Grid, make_grid_at
 
 Evidence = Literal["cells", "tiles", "cells and tiles", "none"]
-
-PARTS = ".parts"
-"""Folder of the regions' parts inside the unfinished run folder; gone when the run is finished."""
 
 TILE_MASK_PX = 4
 """Model px per value of the tissue mask of model tiles: divides every tile that a manifest may ask for."""
@@ -66,7 +64,7 @@ class RunPlan:
     @property
     def parts(self) -> Path:
         """Folder of the regions' parts."""
-        return self.work / PARTS
+        return self.work / PRIVATE
 
 
 def plan_run(request: ScoreRequest, info: SlideInfo, survey: Survey, grid: Grid, work: Path) -> RunPlan:

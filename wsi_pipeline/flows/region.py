@@ -6,6 +6,8 @@ scheduler, and it touches only files of its own region, so running it again afte
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -79,10 +81,27 @@ class RegionOutcome:
     seconds: dict[str, float]
 
 
-@lru_cache(maxsize=4)
 def opened(spec: SlideSpec) -> Slide:
-    """Keep slides open in a worker between its regions."""
+    """Return the slide, kept open in a worker between its regions; opened anew when another file lies there."""
+    return _opened(spec, file_identity(spec.path))
+
+
+@lru_cache(maxsize=4)
+def _opened(spec: SlideSpec, _identity: tuple[int, ...]) -> Slide:
+    """Open the slide that is there now."""
     return spec.open()
+
+
+def file_identity(path: Path) -> tuple[int, ...]:
+    """Return what tells a file or folder from another one that came in its place; nothing for what is not there.
+
+    Workers of a cluster outlive runs, and the work folder of a batch's slide has one name in all attempts.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def process_region(task: RegionTask) -> RegionOutcome:
@@ -193,7 +212,7 @@ def _write_part(path: Path, columns: dict[str, NDArray[np.generic]]) -> None:
 
     Without fsync, since the part only lives as long as the run.
     """
-    beside = path.with_suffix(".tmp.npz")
+    beside = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.tmp.npz")
     with plain_disk_errors(path.parent):
         np.savez(beside, **columns)  # type: ignore[arg-type]
         beside.replace(path)

@@ -30,7 +30,7 @@ class ScoreRequest:
     settings: Settings
     mpp: float | None = None
     assume_mpp: float | None = None
-    reader: Literal["auto", "openslide", "tiffslide", "image", "zarr"] = "auto"
+    reader: Literal["auto", "fast", "openslide", "tiffslide", "image", "zarr"] = "auto"
     stain: Literal["auto", "ihc", "he"] = "auto"
     roi: Path | None = None
     pieces: tuple[int, ...] = ()

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from wsi_pipeline.export.atomic import RunFolder, require_space
+from wsi_pipeline.export.atomic import LAST_PUBLISHED, RunFolder, require_space
 from wsi_pipeline.flows.context import RunContext
 from wsi_pipeline.flows.gather import Gathered, gather, gather_model_tiles
-from wsi_pipeline.flows.maps import create_maps, estimate_bytes, finish_maps
+from wsi_pipeline.flows.maps import FOLDER, create_maps, estimate_bytes, finish_maps
 from wsi_pipeline.flows.outputs import write_outputs
 from wsi_pipeline.flows.passes import run_passes
-from wsi_pipeline.flows.plan import plan_run
+from wsi_pipeline.flows.plan import RunPlan, plan_run
+from wsi_pipeline.flows.pool import OnePool, Pool
 from wsi_pipeline.flows.record import score_all
 from wsi_pipeline.flows.request import ScoreRequest
+from wsi_pipeline.flows.resume import work_key
 from wsi_pipeline.flows.survey import survey_slide
 from wsi_pipeline.flows.tile_maps import write_tile_maps
 from wsi_pipeline.provenance import Stopwatch
 from wsi_pipeline.results import Result
-from wsi_pipeline.slide import open_slide
+from wsi_pipeline.slide import Slide, open_slide, sha256_of
 from wsi_pipeline.tiling import make_grid
 
 
@@ -26,27 +30,52 @@ def score_slide(request: ScoreRequest) -> tuple[Result, Path]:
 
     Raises any WsiHer2Error; then, as after Ctrl-C, nothing is left behind.
     """
-    watch = Stopwatch()
-    with (
-        open_slide(request.slide, mpp=request.mpp, assume_mpp=request.assume_mpp, reader=request.reader) as slide,
-        RunFolder.create(request.out) as folder,
-    ):
-        grid = make_grid(slide.info.size_l0, slide.info.mpp, request.settings.tiling)
-        with watch.stage("survey"):
-            survey = survey_slide(slide, grid, request)
-        plan = plan_run(request, slide.info, survey, grid, folder.work)
-        require_space(folder.work, estimate_bytes(plan.grid, virtual=plan.virtual))
-        plan.parts.mkdir()
-        maps = create_maps(folder.work, plan.grid, cells=plan.measures_cells, virtual=plan.virtual)
-        passed = run_passes(plan, survey, request, watch)
-        with watch.stage("aggregate"):
-            cells, tiles = gather(passed.cells, plan.parts, survey.pieces)
-            model_tiles = gather_model_tiles(passed.tiles, plan.tile_grid, cells, survey.pieces)
-            gathered = Gathered(cells, tiles, model_tiles)
-            verdicts = score_all(plan, gathered, survey, request.settings.rule)
-        with watch.stage("maps"):
-            finish_maps(maps, plan.grid, gathered)
-            scales = write_tile_maps(maps, plan, model_tiles, verdicts)
-        context = RunContext(request, slide.info, survey, plan, passed, gathered, verdicts, scales, watch)
-        result = write_outputs(folder, context)
+    with open_request(request) as slide, RunFolder.create(request.out) as folder:
+        result = score_into(folder, slide, request, OnePool(request.settings, request.scheduler))
     return result, folder.final
+
+
+def open_request(request: ScoreRequest) -> Slide:
+    """Open the slide as the request says. Raises what open_slide raises."""
+    return open_slide(request.slide, mpp=request.mpp, assume_mpp=request.assume_mpp, reader=request.reader)
+
+
+def score_into(folder: RunFolder, slide: Slide, request: ScoreRequest, pool: Pool) -> Result:
+    """Score an open slide into an unfinished run folder, with an executor of `pool`, and return the record.
+
+    Goes on where an earlier attempt ended, if `folder` is one that keeps what was done. Raises any WsiHer2Error.
+    """
+    watch = Stopwatch()
+    with watch.stage("hash"):
+        sha256 = sha256_of(slide.info.path)
+    grid = make_grid(slide.info.size_l0, slide.info.mpp, request.settings.tiling)
+    with watch.stage("survey"):
+        survey = survey_slide(slide, grid, request)
+    plan = plan_run(request, slide.info, survey, grid, folder.work)
+    if not _prepare(folder, plan, work_key(request, plan, sha256)):
+        return Result.model_validate_json((folder.work / LAST_PUBLISHED).read_text(encoding="utf-8"))
+    passed = run_passes(plan, survey, request, watch, pool)
+    with watch.stage("aggregate"):
+        cells, tiles = gather(passed.cells, plan.parts, survey.pieces)
+        model_tiles = gather_model_tiles(passed.tiles, plan.tile_grid, cells, survey.pieces)
+        gathered = Gathered(cells, tiles, model_tiles)
+        verdicts = score_all(plan, gathered, survey, request.settings.rule)
+    with watch.stage("maps"):
+        finish_maps(folder.work / FOLDER, plan.grid, gathered)
+        scales = write_tile_maps(folder.work / FOLDER, plan, model_tiles, verdicts)
+    context = RunContext(request, slide.info, sha256, survey, plan, passed, gathered, verdicts, scales, watch)
+    return write_outputs(folder, context)
+
+
+def _prepare(folder: RunFolder, plan: RunPlan, key: Mapping[str, Any]) -> bool:
+    """Make the empty maps, or find those of an earlier attempt; tell whether anything is left to be done.
+
+    Raises ResourceError when the disk is too full.
+    """
+    if folder.take_up(key):
+        return not (folder.work / LAST_PUBLISHED).exists()
+    require_space(folder.work, estimate_bytes(plan.grid, virtual=plan.virtual))
+    plan.parts.mkdir()
+    create_maps(folder.work, plan.grid, cells=plan.measures_cells, virtual=plan.virtual)
+    folder.keep(key)
+    return True

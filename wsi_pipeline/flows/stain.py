@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 from wsi_pipeline.config import Settings
 from wsi_pipeline.engine.executors import make_executor
-from wsi_pipeline.errors import UnsupportedSlideError
+from wsi_pipeline.errors import ClusterError, UnsupportedSlideError
 from wsi_pipeline.export.atomic import RunFolder, require_space
 from wsi_pipeline.export.ome_tiff import write_ome_tiff
 from wsi_pipeline.export.qupath import MapImage, QuPathProject, write_qupath_project
 from wsi_pipeline.export.tables import write_json
 from wsi_pipeline.export.zarr_map import MapStore
+from wsi_pipeline.flows.driver import Driver
 from wsi_pipeline.flows.maps import FOLDER, MAP_NAMES, VIRTUAL_IMAGE, create_image, estimate_bytes
 from wsi_pipeline.flows.networks import Chosen, find_network
 from wsi_pipeline.flows.request import Progress, Say, ScoreRequest, silent
@@ -72,7 +73,12 @@ def stain_slide(request: StainRequest) -> tuple[dict[str, Any], Path]:
         create_image(plan.image, grid)
         with closing(make_executor(settings.engine, request.scheduler, chosen.gpus)) as executor:
             spread = dict(executor.describe())
-            outcomes = run_stain_pass(plan, survey, looked, watch, executor)
+            driver = Driver(executor, request.progress, watch)
+            outcomes = run_stain_pass(plan, survey, settings.models.statistics, driver)
+        if driver.skipped:
+            problem = f"{len(driver.skipped)} of its regions killed the workers that took them, twice"
+            raise ClusterError(request.slide, problem, "give each worker more memory: --set engine.workers=1")
+        plan.statistics.unlink(missing_ok=True)
         files = {"image": IMAGE}
         if request.ome_tiff:
             with watch.stage("ome_tiff"):
@@ -80,7 +86,7 @@ def stain_slide(request: StainRequest) -> tuple[dict[str, Any], Path]:
             files["ome_tiff"] = IMAGE_TIFF
         spread |= {"regions": len(outcomes), "unreadable_px": sum(outcome.unreadable_px for outcome in outcomes)}
         record = _record(request, info, chosen, spread, watch) | {"outputs": files}
-        record["outputs"]["qupath_project"] = _write_project(folder, request, info.reader, chosen)
+        record["outputs"]["qupath_project"] = _write_project(folder, request, info, chosen)
         write_json(folder.work / "stain.json", record)
     return record, folder.final
 
@@ -116,11 +122,11 @@ def _record(
     }
 
 
-def _write_project(folder: RunFolder, request: StainRequest, reader: str, chosen: Chosen) -> str:
+def _write_project(folder: RunFolder, request: StainRequest, info: SlideInfo, chosen: Chosen) -> str:
     """Write a QuPath project with the H&E and its virtual stain side by side; return its path in the run folder."""
     project = QuPathProject(
         slide=request.slide.resolve(),
-        reader="openslide" if reader == "openslide" else "bioformats",
+        reader="openslide" if info.openslide else "bioformats",
         image_type="BRIGHTFIELD_H_E",
         metadata={"Virtual stain": chosen.manifest.name, "Notice": VIRTUAL_NOTICE},
         maps=(MapImage(name=MAP_NAMES[VIRTUAL_IMAGE], path=IMAGE),),

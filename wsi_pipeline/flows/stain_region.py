@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from wsi_pipeline.export.zarr_map import MapStore, levels_alone
 from wsi_pipeline.flows.networks import Network
-from wsi_pipeline.flows.region import opened
+from wsi_pipeline.flows.region import file_identity, opened
 from wsi_pipeline.geometry import Box, cut
 from wsi_pipeline.slide import RescaledSlide, SlideSpec
 from wsi_pipeline.tiling import Grid, Region
@@ -164,11 +164,11 @@ def _network(network: Network) -> SeamlessStainer:
 def _stainer(plan: StainPlan) -> SeamlessStainer:
     """Return the generator with this slide's statistics; threads that share a GPU share it too."""
     with _LOADING:
-        return _ready(plan)
+        return _ready(plan, file_identity(plan.statistics))
 
 
 @lru_cache(maxsize=1)  # one, so that a generator that served another slide takes this one's statistics again
-def _ready(plan: StainPlan) -> SeamlessStainer:
+def _ready(plan: StainPlan, _identity: tuple[int, ...]) -> SeamlessStainer:
     """Give the generator this slide's statistics."""
     from wsi_pipeline.models.seamless import load_field  # noqa: PLC0415
 

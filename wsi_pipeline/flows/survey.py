@@ -121,6 +121,8 @@ def survey_slide(slide: Slide, grid: Grid, request: ScoreRequest) -> Survey:
     pieces = _chosen_pieces(tissue, request)
     scored = within & np.isin(tissue.labels, pieces)
     patches = tissue_patches(slide, grid, within, step)
+    if within.any() and not patches:  # seen at low resolution only
+        raise CorruptSlideError(request.slide, "none of its tissue can be read", "copy or scan it again")
     white = correct_white(white, patches)
     guess = detect_stain(patches, white.rgb)
     stain = guess.stain if request.stain == "auto" else request.stain

@@ -1,0 +1,99 @@
+"""CSV manifests: one slide a row, with what the file itself does not say."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import cast
+
+from wsi_pipeline.errors import UsageError
+from wsi_pipeline.flows.batch_inputs import SlideInput, Stain, find_slides
+from wsi_pipeline.slide.zarr_reader import is_zarr
+
+COLUMNS = ("slide", "mpp", "stain", "roi", "assay", "case")
+
+STAINS = ("auto", "ihc", "he")
+
+SEPARATORS = ",;\t"
+"""What spreadsheets put between the columns of a CSV file, by language."""
+
+
+def read_manifest(path: Path) -> list[SlideInput]:
+    """Return the slides of a manifest; paths in it are relative to its folder, empty cells say nothing.
+
+    Raises UsageError for what cannot be read, an unknown or missing column, and a value that makes no sense.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(path, "cannot be read as UTF-8 text", "save the manifest as CSV (UTF-8)") from error
+    header = lines[0] if lines else ""
+    separator = max(SEPARATORS, key=header.count)
+    rows = list(csv.reader(lines, delimiter=separator))
+    names = [name.strip() for name in rows[0]] if rows else []
+    _check_columns(path, names)
+    found = []
+    for number, row in enumerate(rows[1:], start=2):
+        if not any(cell.strip() for cell in row):
+            continue
+        if len(row) > len(names):
+            raise UsageError(path, f"line {number} has more cells than the header", "quote cells that hold a comma")
+        found.append(_slide(path, number, dict(zip(names, (cell.strip() for cell in row), strict=False))))
+    if not found:
+        raise UsageError(path, "names no slide", f"its columns are {', '.join(COLUMNS)}")
+    return found
+
+
+def _check_columns(path: Path, names: list[str]) -> None:
+    """Raise UsageError unless the header names known columns, each once, and the slide among them."""
+    known = f"the columns are {', '.join(COLUMNS)}"
+    for name in names:
+        if name not in COLUMNS:
+            raise UsageError(path, f"has an unknown column {name!r}", known)
+        if names.count(name) > 1:
+            raise UsageError(path, f"has the column {name!r} twice", known)
+    if "slide" not in names:
+        raise UsageError(path, "has no column 'slide'", known)
+
+
+def _slide(path: Path, number: int, cells: dict[str, str]) -> SlideInput:
+    """Return the slide of one line. Raises UsageError."""
+    where = f"{path}, line {number}"
+    if not cells["slide"]:
+        raise UsageError(where, "names no slide", "fill in the column slide, or delete the line")
+    stain = cells.get("stain", "").lower() or None
+    if stain not in (*STAINS, None):
+        raise UsageError(where, f"stain {stain!r} is not one of {', '.join(STAINS)}")
+    slide = path.parent / cells["slide"]
+    opened = _one_slide(where, slide)
+    assay = cells.get("assay") or None
+    if assay and Path(assay).suffix in {".yaml", ".yml"}:
+        assay = str(path.parent / assay)
+    roi = path.parent / cells["roi"] if cells.get("roi") else None
+    return SlideInput(
+        opened, slide, _mpp(where, cells.get("mpp", "")), cast("Stain | None", stain), roi, assay, cells.get("case", "")
+    )
+
+
+def _mpp(where: str, text: str) -> float | None:
+    """Return the pixel size in a cell, um/px, a decimal comma allowed. Raises UsageError."""
+    if not text:
+        return None
+    try:
+        value = float(text.replace(",", "."))
+    except ValueError as error:
+        raise UsageError(where, f"mpp {text!r} is not a number", "give um per pixel, such as 0.25") from error
+    if not (math.isfinite(value) and value > 0):
+        raise UsageError(where, f"mpp {text!r} is not a pixel size", "give um per pixel, such as 0.25")
+    return value
+
+
+def _one_slide(where: str, slide: Path) -> Path:
+    """Return the file that is opened for a slide: of a folder with a DICOM series, one of its files."""
+    if not slide.is_dir() or is_zarr(slide):
+        return slide
+    inside = list(find_slides(slide, slide / "nothing"))
+    if len(inside) > 1:
+        raise UsageError(where, f"{slide.name} is a folder with {len(inside)} slides", "name one slide a line")
+    return inside[0].path if inside else slide
