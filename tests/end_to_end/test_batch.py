@@ -162,6 +162,7 @@ def test_a_batch_takes_over_from_one_that_was_killed_beside_it(
     words = ("batch", three, "-o", out, *SMALL_REGIONS, *SERIAL)
     first = start(*words)
     wait_for(lambda: len(outcomes(out)) >= 5, first)
+    os.killpg(first.pid, signal.SIGSTOP)  # it must not finish while the second starts
     second = start(*words)
     wait_for(lambda: len(list(out.glob(".work/claims/*"))) >= 2, first, second)
     os.killpg(first.pid, signal.SIGKILL)
