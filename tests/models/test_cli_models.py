@@ -8,9 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from wsi_pipeline.models import registry
+
 Run = Callable[..., tuple[int, str, str]]
 
 REASON = "the extra `models` is not installed"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_ships(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Leave out the weights that ship, which have tests of their own."""
+    monkeypatch.setattr(registry, "shipped_folder", lambda: tmp_path / "shipped")
 
 
 @pytest.fixture
