@@ -152,7 +152,7 @@ def test_a_slide_with_bounds_reports_the_shown_frame_and_the_whole_one(
     slide = bounded_slide(path, full, bounds)
     monkeypatch.setattr("wsi_pipeline.flows.score.open_slide", lambda *_args, **_options: slide)
     monkeypatch.setattr("wsi_pipeline.flows.region.opened", lambda _spec: bounded_slide(path, full, bounds))
-    settings = load_settings("serial", {"tiling.region_tiles": 2})
+    settings = load_settings("serial", {"tiling.region_tiles": 2, "models.classifier": "none"})
     result, folder = score_slide(ScoreRequest(path, tmp_path / "out", settings, stain="ihc"))
     assert result.cells.tumour >= 0.9 * len(places), result.reason
     assert (result.score, result.slide.bounds_x, result.slide.bounds_y) == ("3+", 311, 127)
