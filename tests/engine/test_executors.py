@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from wsi_pipeline.engine.executors import SerialExecutor, make_executor
 from wsi_pipeline.engine.interface import EngineOptions
 from wsi_pipeline.engine.interrupts import interrupts_held
-from wsi_pipeline.errors import ClusterError, CorruptSlideError
+from wsi_pipeline.errors import ClusterError, CorruptSlideError, StoppedError
 
 
 def test_serial_keeps_the_order_and_is_lazy() -> None:
@@ -34,6 +34,19 @@ def test_serial_keeps_the_order_and_is_lazy() -> None:
     assert next(outcomes) == 30
     assert taken == [3]
     assert list(outcomes) == [10, 20]
+
+
+@pytest.mark.parametrize("executor", ["serial", "dask"])
+def test_a_stopped_executor_ends_its_run(executor: str) -> None:
+    made = make_executor(EngineOptions(executor=executor, workers=1), None)
+    try:
+        outcomes = made.run(abs, range(-50, 0))
+        assert next(outcomes) > 0
+        made.stop()
+        with pytest.raises(StoppedError):
+            list(outcomes)
+    finally:
+        made.close()
 
 
 def test_serial_is_chosen_without_importing_dask() -> None:

@@ -40,7 +40,7 @@ class Stopper:
 
     def say(self, line: str) -> None: ...
 
-    def progress(self, stage: str, done: int, total: int) -> None:  # noqa: ARG002
+    def progress(self, slide: str, stage: str, done: int, total: int) -> None:  # noqa: ARG002
         if (stage, done) == self.at:
             raise KeyboardInterrupt
 

@@ -30,7 +30,8 @@ class Lines:
         self.console = console
         self.total = total
         self.counts: Counter[str] = Counter()
-        self.slide, self.stage, self.part = "", "", (0, 0)
+        self.at_work: dict[str, tuple[str, int, int]] = {}
+        """Slide -> stage, what is done of it and what there is to do."""
         self._fresh = 0
         self._began = time.monotonic()
         self._said: set[str] = set()
@@ -42,11 +43,11 @@ class Lines:
 
     def begin(self, slide: str) -> None:
         """Note whose turn has come."""
-        self.slide, self.stage, self.part = slide, "reading", (0, 0)
+        self.at_work[slide] = ("reading", 0, 0)
 
-    def progress(self, stage: str, done: int, total: int) -> None:
-        """Note how far a stage has come."""
-        self.stage, self.part = stage, (done, total)
+    def progress(self, slide: str, stage: str, done: int, total: int) -> None:
+        """Note how far a stage of a slide has come."""
+        self.at_work[slide] = (stage, done, total)
 
     def say(self, line: str) -> None:
         """Print a line, but not for every slide again."""
@@ -56,11 +57,16 @@ class Lines:
 
     def end(self, row: SlideRow, *, fresh: bool) -> None:
         """Print how a slide ended."""
-        self.counts[row.status] += 1
-        self._fresh += fresh
+        self._count(row, fresh=fresh)
         took = f" ({row.seconds:.1f} s)" if fresh and row.seconds is not None else " (done before)"
         left = f"; {self.total - self.ended} left{self.time_left()}" if self.ended < self.total else ""
         self.print(f"[{self.ended}/{self.total}] {row.slide}: {_words(row)}{took}{left}")
+
+    def _count(self, row: SlideRow, *, fresh: bool) -> None:
+        """Note that a slide is done."""
+        self.at_work.pop(row.slide, None)
+        self.counts[row.status] += 1
+        self._fresh += fresh
 
     def print(self, line: str) -> None:
         """Print a line as it is."""
@@ -76,7 +82,7 @@ class Lines:
 
 
 class LiveTable(Lines):
-    """Draws the slides that ended last, the one at work, and a bar over all."""
+    """Draws the slides that ended last, those at work, and a bar over all."""
 
     def __init__(self, total: int, console: Console) -> None:
         """Begin a batch of `total` slides."""
@@ -85,8 +91,7 @@ class LiveTable(Lines):
 
     def end(self, row: SlideRow, *, fresh: bool) -> None:
         """Note how a slide ended; what needs attention stays on the screen as a line."""
-        self.counts[row.status] += 1
-        self._fresh += fresh
+        self._count(row, fresh=fresh)
         self._last.append(row)
         if not row.is_good:
             self.print(f"{row.slide}: {_words(row)}")
@@ -100,13 +105,14 @@ class LiveTable(Lines):
                 Text(row.slide, no_wrap=True, overflow="ellipsis"), status, row.score, row.category,
                 "" if row.seconds is None else f"{row.seconds:.1f}",
             )  # fmt: skip
-        done, total = self.part
-        part = f"{done}/{total}" if total else ""
-        now = Text(f"{self.slide}: {self.stage} {part}", no_wrap=True, overflow="ellipsis")
+        now = [
+            Text(f"{slide}: {stage}{f' {done}/{total}' if total else ''}", no_wrap=True, overflow="ellipsis")
+            for slide, (stage, done, total) in list(self.at_work.items())
+        ]
         told = ", ".join(f"{number} {status}" for status, number in sorted(self.counts.items()))
         bar = ProgressBar(total=max(self.total, 1), completed=self.ended)
         over = Text(f"{self.ended} of {self.total} slides{self.time_left()} {f'({told})' if told else ''}")
-        return Group(table, now, bar, over)
+        return Group(table, *now, bar, over)
 
 
 def _words(row: SlideRow) -> str:

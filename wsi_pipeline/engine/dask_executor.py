@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
@@ -19,13 +20,16 @@ from distributed.scheduler import KilledWorker
 from wsi_pipeline.engine.interface import GPU, EngineOptions, Outcome, Task
 from wsi_pipeline.engine.interrupts import interrupts_held
 from wsi_pipeline.engine.local_cluster import start_local_cluster, stop_local_cluster
-from wsi_pipeline.errors import ClusterError
+from wsi_pipeline.errors import ClusterError, StoppedError
 
 CONNECT_SECONDS = 10
 """How long a scheduler may take to answer."""
 
 WORKERLESS_SECONDS = 30
 """How long a run waits for a worker when there is none; a killed local worker is back after two."""
+
+LOOK_SECONDS = 0.5
+"""How long a run waits for a region before it looks whether it was stopped."""
 
 LEAVE_SECONDS = 20
 """How long regions that still run may take to end when the run is given up."""
@@ -69,6 +73,7 @@ class DaskExecutor:
         self._gpus = gpus
         self._name = f"--scheduler {scheduler}" if scheduler else "dask"
         self._flying: dict[Future[Any], Any] = {}
+        self._stopped = False
         self.given_up: list[Any] = []
         # people watch the progress bar; a lost worker is retried, and a lost cause is our own error
         for name in NOISY_LOGGERS:
@@ -101,7 +106,9 @@ class DaskExecutor:
     def run(
         self, function: Callable[[Task], Outcome], tasks: Iterable[Task], *, device: bool = False
     ) -> Iterator[Outcome]:
-        """Yield the outcomes as they come; tasks of a lost worker run again elsewhere. Raises ClusterError.
+        """Yield the outcomes as they come; tasks of a lost worker run again elsewhere.
+
+        Raises ClusterError, StoppedError, and what the function raises.
 
         A task that kills a second worker, alone on it, is left out and found in `given_up`.
         """
@@ -116,15 +123,27 @@ class DaskExecutor:
                 done = self._first_done(device=device)
             if not done:
                 return
+            fetched = self._fetched(done)
             for future in done:
                 task = mine.flying.pop(future)
-                if not self._killed(future):
+                if future in fetched:
+                    yield fetched[future]
+                elif not self._killed(future):
                     yield self._outcome(future)
                 elif mine.alone:
                     self.given_up.append(task)
                 else:
                     mine.suspect(task)
                 future.release()
+
+    def _fetched(self, done: set[Future[Any]]) -> dict[Future[Any], Any]:
+        """Return the outcomes of the futures that went well, fetched in one message; none if one was lost meanwhile."""
+        well = [future for future in done if future.status == "finished"]
+        with self._losses_named(), self._landing():
+            try:
+                return dict(zip(well, self._client.gather(well), strict=True))
+            except KilledWorker:
+                return {}
 
     def _killed(self, future: Future[Any]) -> bool:
         """Tell whether the task came to nothing because its worker died."""
@@ -133,11 +152,16 @@ class DaskExecutor:
 
     def _outcome(self, future: Future[Any]) -> Any:
         """Return what the function returned; its error, once nothing runs any more that could write into the run."""
-        with self._losses_named(), ExitStack() as failing:
+        with self._losses_named(), self._landing():
+            return future.result()
+
+    @contextmanager
+    def _landing(self) -> Iterator[None]:
+        """Wait after an error until no region is in flight."""
+        with ExitStack() as failing:
             failing.callback(self._land)
-            outcome = future.result()
+            yield
             failing.pop_all()
-        return outcome
 
     def _land(self) -> None:
         """Wait, not for ever, until no region is in flight."""
@@ -158,12 +182,21 @@ class DaskExecutor:
         return max(threads * self._options.tasks_ahead - len(self._flying), 0)
 
     def _first_done(self, *, device: bool) -> set[Future[Any]]:
-        """Wait until a region in flight is done, well or badly, and return those that are. Raises ClusterError."""
+        """Wait until a region in flight is done, well or badly, and return those that are.
+
+        Raises ClusterError, StoppedError.
+        """
+        workerless_at = time.monotonic() + WORKERLESS_SECONDS
         while self._flying:
+            if self._stopped:
+                raise StoppedError(self._name, "was stopped", "the same command goes on")
             try:
                 with self._client.as_current():
-                    return set(wait(list(self._flying), WORKERLESS_SECONDS, "FIRST_COMPLETED").done)
+                    return set(wait(list(self._flying), LOOK_SECONDS, "FIRST_COMPLETED").done)
             except TimeoutError as error:
+                if time.monotonic() < workerless_at:
+                    continue
+                workerless_at = time.monotonic() + WORKERLESS_SECONDS
                 if not self._threads(device=device):
                     self._flying.clear()
                     worker = f"worker with the resource {GPU}" if device else "worker"
@@ -188,6 +221,10 @@ class DaskExecutor:
             lane = {"gpu_threads": self._threads(device=True)} if self._gpus else {}
         kind = "dask local cluster" if self._cluster else "dask scheduler"
         return {"executor": kind, "workers": len(threads), "threads": sum(threads.values()), **lane}
+
+    def stop(self) -> None:
+        """Let `run`, which another thread may be in, raise StoppedError soon."""
+        self._stopped = True
 
     def close(self) -> None:
         """Leave the scheduler, and stop the cluster that was started here.

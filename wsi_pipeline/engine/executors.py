@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from wsi_pipeline.engine.interface import EngineOptions, Executor, Outcome, Task
+from wsi_pipeline.errors import StoppedError
 
 
 class SerialExecutor:
@@ -14,6 +15,10 @@ class SerialExecutor:
     given_up: tuple[Any, ...] = ()
     """Always empty: a task that kills its process takes this one with it."""
 
+    def __init__(self) -> None:
+        """Hold nothing."""
+        self._stopped = False
+
     def run(
         self,
         function: Callable[[Task], Outcome],
@@ -21,12 +26,19 @@ class SerialExecutor:
         *,
         device: bool = False,  # noqa: ARG002 - this process sees every GPU
     ) -> Iterator[Outcome]:
-        """Yield the outcomes in the order of the tasks."""
-        yield from map(function, tasks)
+        """Yield the outcomes in the order of the tasks. Raises StoppedError."""
+        for task in tasks:
+            if self._stopped:
+                raise StoppedError("the run", "was stopped", "the same command goes on")
+            yield function(task)
 
     def describe(self) -> dict[str, Any]:
         """Return the executor's name."""
         return {"executor": "serial", "workers": 1}
+
+    def stop(self) -> None:
+        """Begin no further task."""
+        self._stopped = True
 
     def close(self) -> None:
         """Nothing is held."""

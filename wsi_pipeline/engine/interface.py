@@ -54,6 +54,10 @@ class Executor(Protocol):
         """Return what provenance records about the executor."""
         ...
 
+    def stop(self) -> None:
+        """Let `run`, which another thread may be in, raise StoppedError soon; nothing runs here afterwards."""
+        ...
+
     def close(self) -> None:
         """Free what the executor holds."""
         ...

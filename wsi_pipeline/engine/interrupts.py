@@ -16,27 +16,38 @@ def interrupts_held() -> Iterator[None]:
 
     A terminal sends Ctrl-C to all processes of a command. Workers that died of it would be restarted while the run
     tries to end, and would print their tracebacks; a cluster that is interrupted half started leaves workers behind.
-    Outside the main thread nothing is held, since Python delivers Ctrl-C to the main thread only.
+    Outside the main thread it is only kept from what is started inside, since Python delivers Ctrl-C to the main thread
+    only.
     """
+    # Python unblocks the signal when it starts this helper of its own, so that has to happen before.
+    resource_tracker.ensure_running()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        with _masked():
+            yield
         return
     held: list[int] = []
 
     def hold(number: int, _frame: FrameType | None) -> None:
         held.append(number)
 
-    # Python unblocks the signal when it starts this helper of its own, so that has to happen before.
-    resource_tracker.ensure_running()
-    # The mask is what children inherit, also those started later by threads of the body; Windows has none.
-    can_mask = hasattr(signal, "pthread_sigmask")
     before = signal.signal(signal.SIGINT, hold)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if can_mask else set()
     try:
-        yield
+        with _masked():
+            yield
     finally:
-        if can_mask:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # a Ctrl-C that waited is delivered here
         signal.signal(signal.SIGINT, before)
     if held:
         raise KeyboardInterrupt
+
+
+@contextmanager
+def _masked() -> Iterator[None]:
+    """Keep Ctrl-C from this thread: children inherit the mask, also those started later by threads of the body."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows has none
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # a Ctrl-C that waited is delivered here

@@ -47,7 +47,10 @@ class Holder(NamedTuple):
 
 
 class Claims:
-    """The claims of this process in one folder; a thread keeps them fresh until `close`."""
+    """The claims of this process in one folder; a thread keeps them fresh until `close`.
+
+    Threads may share it, as long as no two ask for the same name.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Hold nothing yet; the folder is made when it is needed."""
@@ -56,6 +59,7 @@ class Claims:
         self._me = _myself()
         self._end = threading.Event()
         self._pulse: threading.Thread | None = None
+        self._starting = threading.Lock()
 
     def take(self, name: str) -> bool:
         """Claim `name` (letters, digits, -) and tell whether it is ours now. Raises OutputError, ResourceError."""
@@ -67,9 +71,10 @@ class Claims:
             own.unlink(missing_ok=True)
             return False
         self._own[name] = own
-        if self._pulse is None:
-            self._pulse = threading.Thread(target=self._beat, name="claims", daemon=True)
-            self._pulse.start()
+        with self._starting:
+            if self._pulse is None:
+                self._pulse = threading.Thread(target=self._beat, name="claims", daemon=True)
+                self._pulse.start()
         return True
 
     def holder(self, name: str) -> Holder | None:

@@ -34,6 +34,9 @@ _LINE_PX = 24
 _MARGIN_PX = 10
 _HATCH_PX = 8
 _CLASS_WEIGHT = 0.65
+_HALO_ROOM_PX = 16
+"""Around the letters of a number, px: their halo and what reaches below the line."""
+
 _TRANSLITERATION = str.maketrans({"\u00b5": "u", "\u03bc": "u", "\u2013": "-", "\u2014": "-", "\u2026": "..."})
 """The built-in fonts of OpenCV 4 hold ASCII only."""
 
@@ -89,9 +92,8 @@ def _blend_classes(picture: Image, layers: OverlayLayers) -> None:
     rows = np.minimum(rows, padded.shape[0] - 1)
     classes = padded[rows[:, np.newaxis], columns]
     shown = classes != NO_CLASS
-    colours = colour_classes(classes).astype(np.float32)
-    mixed = _CLASS_WEIGHT * colours + (1 - _CLASS_WEIGHT) * picture
-    picture[shown] = np.rint(mixed[shown]).astype(np.uint8)
+    mixed = _CLASS_WEIGHT * colour_classes(classes[shown]).astype(np.float32) + (1 - _CLASS_WEIGHT) * picture[shown]
+    picture[shown] = np.rint(mixed).astype(np.uint8)
 
 
 def _hatch(picture: Image, mask: npt.NDArray[np.bool_]) -> None:
@@ -115,10 +117,13 @@ def _halo_text(picture: Image, text: str, middle: tuple[float, float]) -> None:
     # Through a mask: OpenCV 5 draws the same letters at any thickness, so a thicker copy below is no halo there.
     letters = np.zeros(picture.shape[:2], np.uint8)
     cv2.putText(letters, text, (x, y), _FONT, _PIECE_SCALE, 255, 2, cv2.LINE_AA)
+    rows = slice(max(y - height - _HALO_ROOM_PX, 0), y + _HALO_ROOM_PX)
+    columns = slice(max(x - _HALO_ROOM_PX, 0), x + width + _HALO_ROOM_PX)
+    letters, part = letters[rows, columns], picture[rows, columns]
     halo = cv2.dilate(letters, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9)))
     for mask, rgb in ((halo, (255, 255, 255)), (letters, _INK)):
         weight = mask[..., np.newaxis].astype(np.float32) / 255
-        picture[:] = np.rint(picture + weight * (np.array(rgb, np.float32) - picture)).astype(np.uint8)
+        part[:] = np.rint(part + weight * (np.array(rgb, np.float32) - part)).astype(np.uint8)
 
 
 def _legend_entries(layers: OverlayLayers) -> list[tuple[str, tuple[int, int, int]]]:

@@ -67,7 +67,7 @@ def qupath_classes(keys: Iterable[str] = CLASS_KEYS) -> list[tuple[str, tuple[in
 
 
 def colour_classes(class_map: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return class_map: (H, W) uint8, positions in `CLASS_KEYS` or NO_CLASS, as (H, W, 3) uint8 RGB on white.
+    """Return class_map: (..., ) uint8, positions in `CLASS_KEYS` or NO_CLASS, as (..., 3) uint8 RGB on white.
 
     Raises OutputError for a value that is no class.
     """

@@ -11,14 +11,13 @@ from wsi_pipeline.explain.pseudocolour import colour_density
 from wsi_pipeline.export.ngff import MapSpec
 from wsi_pipeline.export.zarr_map import PYRAMID_BLOCK_CHUNKS, MapStore, levels_alone
 from wsi_pipeline.flows.gather import Gathered
-from wsi_pipeline.flows.region import CLASS_MAP, DENSITY_MAP, SHARE_MAP
+from wsi_pipeline.flows.region import CLASS_MAP, COLOUR_MAP, DENSITY_MAP, SHARE_MAP
 from wsi_pipeline.geometry import Size, ceil_div, cut
 from wsi_pipeline.tiling import Grid
 
 FOLDER = "maps"
 
 VIRTUAL_IMAGE = "virtual_ihc.ome.zarr"
-COLOUR_MAP = "dab_pseudocolour.ome.zarr"
 
 CHUNK_PX, LARGEST_CHUNK_PX = 256, 1024
 """Sides of chunks that QuPath reads well, px."""
@@ -93,14 +92,14 @@ def finish_maps(folder: Path, grid: Grid, gathered: Gathered) -> None:
         return
     _write_shares(MapStore.open(folder / SHARE_MAP), grid, gathered)
     MapStore.open(folder / CLASS_MAP).build_pyramid("mode")
-    MapStore.open(folder / DENSITY_MAP).build_pyramid("mean")
     MapStore.open(folder / SHARE_MAP).build_pyramid("mean")
-    _colour(MapStore.open(folder / DENSITY_MAP), MapStore.open(folder / COLOUR_MAP))
+    _finish_density(MapStore.open(folder / DENSITY_MAP), MapStore.open(folder / COLOUR_MAP))
 
 
-def _colour(density: MapStore, coloured: MapStore) -> None:
-    """Write every level of the density map in colours: the colour of a mean, since colours have no mean."""
-    for level in range(len(density.levels)):
+def _finish_density(density: MapStore, coloured: MapStore) -> None:
+    """Build the upper levels of the density map, and colour each of them, since colours have no mean."""
+    density.build_pyramid("mean")
+    for level in range(1, len(density.levels)):
         for box in cut(density.size(level), density.chunk * PYRAMID_BLOCK_CHUNKS):
             block = density.read_block(box, level)
             if block.any():

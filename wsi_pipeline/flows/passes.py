@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +50,10 @@ def run_passes(plan: RunPlan, survey: Survey, request: ScoreRequest, watch: Stop
     passed = Passed(survey.white)
     if plan.refusal:
         return passed
-    with watch.stage("regions"), pool.lend(plan.networks.gpus) as lent:
+    with ExitStack() as borrowed:
+        with watch.stage("workers"):
+            lent = borrowed.enter_context(pool.lend(plan.networks.gpus))
+        borrowed.enter_context(watch.stage("regions"))
         passed.spread = dict(lent.describe())
         executor = JournaledExecutor(lent, plan.parts) if pool.resumes else lent
         driver = Driver(executor, request.progress, watch)

@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from wsi_pipeline.cells.measure import Cells, Measurement, measure_cells
 from wsi_pipeline.cells.options import AssayProfile, CellOptions
 from wsi_pipeline.cells.paint import paint_classes
+from wsi_pipeline.explain.pseudocolour import colour_density
 from wsi_pipeline.export.atomic import plain_disk_errors
 from wsi_pipeline.export.palette import colour_classes
 from wsi_pipeline.export.zarr_map import MapStore
+from wsi_pipeline.flows.packed import PackedTask
 from wsi_pipeline.geometry import Box, ceil_div
 from wsi_pipeline.slide import Slide, SlideSpec
 from wsi_pipeline.stain.density import Stains, unmix
@@ -31,6 +33,7 @@ from wsi_pipeline.tissue.focus import FocusOptions, sharpness
 
 CLASS_MAP = "her2_class.ome.zarr"
 DENSITY_MAP = "dab_density.ome.zarr"
+COLOUR_MAP = "dab_pseudocolour.ome.zarr"
 SHARE_MAP = "positive_share.ome.zarr"
 
 DENSITY_PER_OD = 100
@@ -57,7 +60,7 @@ class RegionPlan:
 
 
 @dataclass(frozen=True)
-class RegionTask:
+class RegionTask(PackedTask):
     """One region; `allowed` (h, w) bool, map px, says where cells count, `piece` (h, w) uint16 in which piece."""
 
     plan: RegionPlan
@@ -168,7 +171,7 @@ def _map_index(task: RegionTask, cells: Cells, inner: Box) -> tuple[NDArray[np.i
 def _write_maps(
     task: RegionTask, measured: Measurement, counted: NDArray[np.bool_], stains: Stains, inner: Box
 ) -> None:
-    """Write this region's chunks of the class map and the density map."""
+    """Write this region's chunks of the class map and of the density, in numbers and in colours."""
     map_px, core = task.plan.grid.options.map_px, task.region.core_an
     left, top = core.x // map_px, core.y // map_px
     classes = paint_classes(measured, counted & measured.cells.tumour, inner, map_px)
@@ -178,6 +181,7 @@ def _write_maps(
     mean = cv2.resize(np.maximum(whole, 0), size, interpolation=cv2.INTER_AREA)
     grey = np.where(task.allowed, np.clip(np.rint(mean * DENSITY_PER_OD), 1, 255), 0).astype(np.uint8)
     MapStore.open(task.plan.maps / DENSITY_MAP).write_block(left, top, grey)
+    MapStore.open(task.plan.maps / COLOUR_MAP).write_block(left, top, colour_density(grey))
 
 
 def _cell_columns(task: RegionTask, cells: Cells, inner: Box) -> dict[str, NDArray[np.generic]]:

@@ -124,5 +124,9 @@ class JournaledExecutor:
         """Return what the executor says of itself."""
         return self._executor.describe()
 
+    def stop(self) -> None:
+        """Stop the executor."""
+        self._executor.stop()
+
     def close(self) -> None:
         """Leave the executor open: whoever lent it closes it."""

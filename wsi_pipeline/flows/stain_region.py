@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from wsi_pipeline.export.zarr_map import MapStore, levels_alone
 from wsi_pipeline.flows.networks import Network
+from wsi_pipeline.flows.packed import PackedTask
 from wsi_pipeline.flows.region import file_identity, opened
 from wsi_pipeline.geometry import Box, cut
 from wsi_pipeline.slide import RescaledSlide, SlideSpec
@@ -58,7 +59,7 @@ class StainPlan:
 
 
 @dataclass(frozen=True)
-class StainTask:
+class StainTask(PackedTask):
     """One region; `allowed` (h, w) bool, one value per `map_px` of the grid, says where there is tissue."""
 
     plan: StainPlan

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from wsi_pipeline.explain.uncertainty import softmax
 from wsi_pipeline.flows.networks import Network
+from wsi_pipeline.flows.packed import PackedTask
 from wsi_pipeline.flows.region import opened
 from wsi_pipeline.geometry import Box, ceil_div
 from wsi_pipeline.slide import RescaledSlide, SlideSpec
@@ -43,7 +44,7 @@ class TilePlan:
 
 
 @dataclass(frozen=True)
-class TileTask:
+class TileTask(PackedTask):
     """One region; `allowed` (h, w) bool and `piece` (h, w) uint16, one value per map px of the grid."""
 
     plan: TilePlan
@@ -69,7 +70,7 @@ def process_tile_region(task: TileTask) -> TileOutcome:
     """Look at every tile of a region that holds enough tissue."""
     cv2.setNumThreads(1)  # the workers are the parallelism
     clock = [time.perf_counter()]
-    boxes, columns = _chosen(task)
+    boxes, columns = chosen_tiles(task)
     pixels, unreadable = _read(task.plan, boxes)
     clock.append(time.perf_counter())
     if task.plan.network is not None:
@@ -84,7 +85,7 @@ def process_tile_region(task: TileTask) -> TileOutcome:
     return TileOutcome(task.region.index, columns, scored, min(unreadable, scored), seconds)
 
 
-def _chosen(task: TileTask) -> tuple[list[Box], Columns]:
+def chosen_tiles(task: TileTask) -> tuple[list[Box], Columns]:
     """Return the tiles with enough tissue, analysis px of the slide, and their columns of place, share and piece."""
     grid, core, map_px = task.plan.grid, task.region.core_an, task.plan.grid.options.map_px
     boxes, rows = [], []
