@@ -56,7 +56,7 @@ def test_the_table_shows_the_last_slides_the_one_at_work_and_the_whole() -> None
         view.end(SCORED.model_copy(update={"slide": f"slide {number:02}.svs"}), fresh=True)
     view.end(BROKEN, fresh=True)
     view.begin("at work.svs")
-    view.progress("measuring", 3, 17)
+    view.progress("at work.svs", "measuring", 3, 17)
     shown = drawn(view)
     assert "slide 03.svs" not in shown
     assert "slide 04.svs" in shown

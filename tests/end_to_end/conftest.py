@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -98,16 +99,26 @@ def score() -> Cli:
 
 
 @pytest.fixture
-def start() -> Callable[..., subprocess.Popen[str]]:
-    """Return what starts `wsi-her2` in a process group of its own, as a terminal does, and does not wait."""
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Yield what starts `wsi-her2` in a process group of its own, as a terminal does, and does not wait.
+
+    What a failed test leaves running is killed.
+    """
+    begun: list[subprocess.Popen[str]] = []
 
     def begin(*words: Any) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        run = subprocess.Popen(
             [*COMMAND, *(str(word) for word in words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env=environment(), start_new_session=True,
         )  # fmt: skip
+        begun.append(run)
+        return run
 
-    return begin
+    yield begin
+    for run in begun:
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.communicate()
 
 
 @pytest.fixture(scope="session")

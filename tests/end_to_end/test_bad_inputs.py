@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from tests.end_to_end.said import own_words
+
 
 def assert_refused(outcome: Any, code: int, *names: object) -> None:
     """Check the exit code, the one line on stderr and what it names, and that the run left nothing.
@@ -24,7 +26,7 @@ def assert_refused(outcome: Any, code: int, *names: object) -> None:
     Before it, a run says which networks it has chosen, where they can be run.
     """
     assert (outcome.code, outcome.stdout) == (code, ""), outcome.stderr
-    said = [line for line in outcome.stderr.splitlines() if not line.startswith("classifier: ")]
+    said = own_words(outcome.stderr).splitlines()
     assert len(said) == 1, outcome.stderr
     assert said[0].startswith("wsi-her2: ")
     for name in names:

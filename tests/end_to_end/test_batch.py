@@ -130,10 +130,11 @@ def test_killed_twice_and_run_again(
         kept.append(len(outcomes(out)))
         measured = len(list(out.glob(".work/runs/*/.parts/cells-??????.npz")))
         assert measured - kept[-1] <= max(workers, 1), "no more than the regions in flight are lost"
+    of_all_passes = len(list(out.glob(".work/runs/*/.parts/journal/*/[0-9]*.npz")))  # with torch, tiles are one too
     outcome = wsi_her2(*words, out=out, seconds=PATIENCE_S)
     assert outcome.code == 0, outcome.stderr
     engines = [engine(out / name) for name in ("p0", "p1", "p2")]
-    assert sum(record["regions_taken_up"] for record in engines) == kept[-1]
+    assert sum(record["regions_taken_up"] for record in engines) == of_all_passes
     assert kept[-1] < sum(record["regions"] for record in engines)
     check_same(out, uninterrupted, assert_same)
     assert list((out / ".work" / "runs").iterdir()) == list((out / ".work" / "claims").iterdir()) == []
@@ -165,13 +166,13 @@ def test_a_batch_takes_over_from_one_that_was_killed_beside_it(
     wait_for(lambda: len(outcomes(out)) >= 5, first)
     os.killpg(first.pid, signal.SIGSTOP)  # it must not finish while the second starts
     second = start(*words)
-    wait_for(lambda: len(list(out.glob(".work/claims/*"))) >= 2, first, second)
+    wait_for(lambda: len(list(out.glob(".work/claims/*"))) >= 3, first, second)  # two are the first's
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
     _, said = second.communicate(timeout=PATIENCE_S)
     assert second.returncode == 0, said
     assert [row["status"] for row in summary(out).values()] == ["scored"] * 3
-    assert engine(out / "p0")["regions_taken_up"] >= 5
+    assert sum(engine(out / name)["regions_taken_up"] for name in ("p0", "p1", "p2")) >= 5
 
 
 def test_a_killed_worker_does_not_end_the_batch(

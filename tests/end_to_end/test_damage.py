@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from tests.end_to_end.said import own_words
+
 pytestmark = pytest.mark.slow
 
 
@@ -63,7 +65,7 @@ def test_a_mostly_broken_slide_is_refused(serial: bool, copy: Path, score: Calla
     spoil(copy, [index for index in range(88) if index % 4])
     outcome = score(copy, tmp_path / "out", serial=serial)
     assert outcome.code == 4, outcome.stderr
-    assert outcome.stderr.count("\n") == 1
+    assert own_words(outcome.stderr).count("\n") == 1
     assert str(copy) in outcome.stderr
     assert "cannot be read" in outcome.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"damaged.svs"}

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -22,6 +23,7 @@ pytest.importorskip("safetensors", reason="needs the models extra: pip install '
 
 from wsi_pipeline.config import load_settings  # noqa: E402
 from wsi_pipeline.errors import CorruptSlideError, UsageError, WeightsError  # noqa: E402
+from wsi_pipeline.export.palette import CLASS_STYLES  # noqa: E402
 from wsi_pipeline.export.zarr_map import MapStore  # noqa: E402
 from wsi_pipeline.flows import stain_region  # noqa: E402
 from wsi_pipeline.flows.request import ScoreRequest  # noqa: E402
@@ -49,7 +51,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(5)
     light = Generator(width=LIGHT_WIDTH, norm="folded").state_dict()
     save_weights(light, "pspstain-light", ModelCard(name="stainer", mpp=MODEL_MPP, licence="none"), folder)
-    blind = ModelCard(name="blind", mpp=MODEL_MPP, licence="none", class_from_he=False)
+    blind = ModelCard(name="blind", mpp=MODEL_MPP, licence="none", saw_real_tissue=False)
     save_weights(light, "pspstain-light", blind, folder)
     tiles = LightIHCNet().eval().state_dict()
     save_weights(tiles, "ihcnet-light", ModelCard(name="tiles", mpp=0.5, licence="none"), folder)
@@ -127,19 +129,26 @@ def test_a_virtual_stain_is_measured_like_ihc_in_the_places_of_the_slide(
 def test_a_stainer_that_cannot_know_the_class_is_measured_but_scores_nothing(
     pair: tuple[Path, Path], weights: Path, tmp_path: Path
 ) -> None:
-    knowing, _ = run(pair[0], tmp_path / "knowing", weights)
+    knowing, knowing_folder = run(pair[0], tmp_path / "knowing", weights)
     blind, folder = run(pair[0], tmp_path / "blind", weights, models__stainer="blind")
     assert (knowing.score, blind.score, blind.category, blind.confidence) == (
         "3+", "not evaluable", "not evaluable", "none",
     )  # fmt: skip
-    assert (
-        blind.reason == "the stainer was trained on pairs whose H&E shows nothing of HER2, so its stain is no evidence"
-    )
+    assert blind.reason == "the stainer never saw real tissue, so its stain is no evidence of HER2"
     assert blind.shares == knowing.shares, "what was measured is told all the same"
     assert blind.tiles is not None
     assert {blind.tiles.score, *(piece.score for piece in blind.pieces)} == {"not evaluable"}
-    assert blind.networks["stainer"]["class_from_he"] is False
+    assert blind.networks["stainer"]["saw_real_tissue"] is False
     assert (folder / "maps" / "her2_class.ome.zarr").exists()
+    assert "3" in _painted(knowing_folder)
+    assert not _painted(folder), "classes over the H&E would pass for evidence"
+
+
+def _painted(folder: Path) -> set[str]:
+    """Return the classes whose colour the overlay holds pure, as the legend shows what is painted."""
+    picture = cv2.imread(str(folder / "overlay.png"))[..., ::-1]
+    styles = {key: style.rgb for key, style in CLASS_STYLES.items() if key != "excluded"}
+    return {key for key, rgb in styles.items() if (picture == rgb).all(axis=-1).sum() > 100}
 
 
 def _cells(folder: Path) -> np.ndarray:

@@ -50,8 +50,9 @@ def stainer(  # noqa: PLR0913, PLR0917 - the options of the command
     from wsi_pipeline.training.stainer.sources import open_pairs  # noqa: PLC0415
 
     pairs = open_pairs(data, options, mpp)
-    real = {"class_from_he": pairs.class_from_he, "saw_real_tissue": pairs.class_from_he}
-    card = _card(name=name, licence=licence, mpp=pairs.mpp, training_data=pairs.words, **real)
+    card = _card(
+        name=name, licence=licence, mpp=pairs.mpp, training_data=pairs.words, saw_real_tissue=pairs.saw_real_tissue
+    )
     with reporter() as report:
         request = StainerRequest(
             pairs.train, pairs.val, card, options, out, init, resume, device or "auto", workers, classifier, weights,

@@ -52,9 +52,9 @@ class RunPlan:
 
     @property
     def blind(self) -> bool:
-        """Whether the stainer cannot know the HER2 class, so that its stain is no evidence."""
+        """Whether the stainer never saw real tissue, so that its stain is no evidence of the HER2 class."""
         stainer = self.networks.stainer
-        return stainer is not None and not stainer.manifest.class_from_he
+        return stainer is not None and not stainer.manifest.saw_real_tissue
 
     @property
     def measures_cells(self) -> bool:

@@ -17,7 +17,7 @@ from wsi_pipeline.scoring.slide_score import SlideScore, score_tiles
 NOTHING = SlideScore("not evaluable", "not evaluable", "", borderline=False, shares=None, interval=None, tumour_cells=0)
 """A score of nothing; its reason is to be filled in."""
 
-BLIND = "the stainer was trained on pairs whose H&E shows nothing of HER2, so its stain is no evidence"
+BLIND = "the stainer never saw real tissue, so its stain is no evidence of HER2"
 """Why nothing is scored on a stain whose network cannot know the class."""
 
 

@@ -79,12 +79,9 @@ class ModelCard(BaseModel):
         False, description="ReLU between IHCNet's last normalisation and the pooling (weights that come from Keras)"
     )
     saw_real_tissue: bool = Field(
-        True, description="some training image was of real tissue; where none was, agreement proves less"
-    )
-    class_from_he: bool = Field(
         True,
-        description="a stainer's training pairs let the H&E tell the HER2 class; where they did not (phantoms), what "
-        "is measured on its output is no evidence",
+        description="some training image was of real tissue; where none was, a classifier's agreement proves less, and "
+        "what is measured on a stainer's output is no evidence of the HER2 class",
     )
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,26 +12,13 @@ torch = pytest.importorskip("torch", reason="needs the models extra: pip install
 pytest.importorskip("torchvision", reason="needs the models extra: pip install 'wsi-her2[models]'")
 
 from tests.training.classifier import tiny  # noqa: E402
+from tests.training.killing import kill_after  # noqa: E402
 from wsi_pipeline.errors import UsageError, WeightsError  # noqa: E402
 from wsi_pipeline.training.loop.checkpoint import read_checkpoint  # noqa: E402
 
 Command = Callable[..., list[str]]
 BATCHES = 5
 """Of an epoch of the tiny training; a checkpoint every 3 steps never coincides with its end before step 15."""
-
-
-def kill_after(rows: int, folder: Path, arguments: list[str], environment: dict[str, str]) -> int:
-    """Start a training, send SIGKILL once it has written `rows` steps, and return the step it had come to."""
-    steps = folder / "steps.csv"
-    with subprocess.Popen(arguments, env=environment) as running:
-        deadline = time.monotonic() + 60
-        while not (steps.exists() and steps.read_text(encoding="utf-8").count("\n") > rows):
-            assert running.poll() is None, "it ended before it could be killed"
-            assert time.monotonic() < deadline, "it made no progress"
-            time.sleep(0.01)
-        running.send_signal(signal.SIGKILL)
-        assert running.wait() == -signal.SIGKILL
-    return steps.read_text(encoding="utf-8").count("\n") - 1
 
 
 def test_a_kill_in_mid_epoch_leaves_no_trace(tmp_path: Path, command: Command, environment: dict[str, str]) -> None:

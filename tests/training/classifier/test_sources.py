@@ -69,6 +69,7 @@ def test_phantoms_of_training_and_validation_are_others(tmp_path: Path) -> None:
     assert (train.options.split, val.options.split, len(val)) == ("train", "val", 40)
     assert val.options.augment is None
     assert "no real image" in found.words
+    assert not described_card(found, "painted", "none", None).saw_real_tissue
 
 
 def test_a_broken_image_is_named(data: Path, tmp_path: Path) -> None:

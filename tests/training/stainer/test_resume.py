@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +11,7 @@ torch = pytest.importorskip("torch", reason="the extra `models` is not installed
 pytest.importorskip("torchvision", reason="the extra `models` is not installed")
 pytest.importorskip("matplotlib", reason="the extra `train` is not installed")
 
+from tests.training.killing import kill_after  # noqa: E402
 from tests.training.stainer import tiny_pairs  # noqa: E402
 from wsi_pipeline.errors import UsageError, WeightsError  # noqa: E402
 from wsi_pipeline.training.loop.checkpoint import read_checkpoint  # noqa: E402
@@ -21,20 +19,6 @@ from wsi_pipeline.training.stainer.run import train_stainer  # noqa: E402
 
 BATCHES = 5
 """Of an epoch of the tiny training; a checkpoint every 3 steps does not coincide with its end before step 15."""
-
-
-def kill_after(rows: int, folder: Path, arguments: list[str], environment: dict[str, str]) -> int:
-    """Start a training, send SIGKILL once it has written `rows` steps, and return how many it had written."""
-    steps = folder / "steps.csv"
-    with subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL) as running:
-        deadline = time.monotonic() + 60
-        while not (steps.exists() and steps.read_text(encoding="utf-8").count("\n") > rows):
-            assert running.poll() is None, "it ended before it could be killed"
-            assert time.monotonic() < deadline, "it made no progress"
-            time.sleep(0.01)
-        running.send_signal(signal.SIGKILL)
-        assert running.wait() == -signal.SIGKILL
-    return steps.read_text(encoding="utf-8").count("\n") - 1
 
 
 def test_a_kill_in_mid_epoch_leaves_no_trace(

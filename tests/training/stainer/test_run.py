@@ -152,13 +152,13 @@ def test_the_command(bci: Path, tmp_path: Path) -> None:
     assert manifest.licence == "CC0-1.0"
     assert manifest.mpp == 0.46
     assert manifest.training_data.startswith("bci: ")
-    assert manifest.class_from_he
+    assert manifest.saw_real_tissue
     assert "Nothing in the H&E" not in (out / "card.md").read_text(encoding="utf-8")
 
 
 def test_phantoms_are_known_to_hide_the_class(done: Path) -> None:
-    assert not open_pairs("phantoms", StainerOptions()).class_from_he
-    card = ModelCard(name="blind", mpp=0.48, licence="none", class_from_he=False)
+    assert not open_pairs("phantoms", StainerOptions()).saw_real_tissue
+    card = ModelCard(name="blind", mpp=0.48, licence="none", saw_real_tissue=False)
     manifest = load_model("tiny", done).manifest.model_copy(update=card.model_dump())
     table = {"virtual": dict.fromkeys(MEASURES, 0.5)}
     text = card_text(manifest, table, StainerOptions(), (4, 4)).decode()

@@ -13,6 +13,7 @@ REASON = "needs the train extra: pip install 'wsi-her2[train]'"
 for package in ("torch", "torchvision", "safetensors", "matplotlib"):
     pytest.importorskip(package, reason=REASON)
 
+from wsi_pipeline.models.manifest import read_manifest  # noqa: E402
 from wsi_pipeline.training.data.index import read_index  # noqa: E402
 from wsi_pipeline.training.data.splits import require_no_leak  # noqa: E402
 from wsi_pipeline.training.study.files import read_table  # noqa: E402
@@ -45,6 +46,12 @@ def test_the_report_says_what_phantoms_cannot_show(phantoms: Path) -> None:
     assert any("No virtual tile was accepted" in note for note in notes)
     assert any("The stainer stainer was given" in note for note in notes)
     assert "nothing shows the HER2 class" in (phantoms / "report.html").read_text(encoding="utf-8")
+
+
+def test_its_classifier_never_saw_real_tissue(done: Path, phantoms: Path) -> None:
+    assert not read_manifest(phantoms / "baseline" / "baseline.json").saw_real_tissue
+    for name in ("baseline", "retrained", "stainer"):
+        assert read_manifest(done / name / f"{name}.json").saw_real_tissue
 
 
 def test_where_nothing_is_accepted_the_baseline_stands(phantoms: Path) -> None:

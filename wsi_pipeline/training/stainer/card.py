@@ -79,7 +79,7 @@ def card_text(manifest: Manifest, table: Table, options: StainerOptions, counts:
         "|---" * (len(measures) + 1) + "|",
         *rows,
         "",
-        *([] if manifest.class_from_he else [BLIND, ""]),
+        *([] if manifest.saw_real_tissue else [BLIND, ""]),
         *(f"- {name}: {MEANINGS[name]}" for name in measures),
         "- identity: the H&E itself; linear: the best linear map of optical density, fitted on training pairs",
         "",

@@ -35,7 +35,7 @@ class PairSources(NamedTuple):
     val: Source
     mpp: float
     words: str
-    class_from_he: bool
+    saw_real_tissue: bool
     """Whether the pairs are of real tissue, whose H&E may tell the HER2 class; that of phantoms does not."""
 
 
@@ -62,7 +62,7 @@ def _patches(root: Path, options: StainerOptions, mpp: float) -> PairSources:
     still = cut.model_copy(update={"augment": None, "tile_px": max(options.crop_px, VALIDATION_PX)})
     train, val = of_split(split, "train"), of_split(split, "val")
     words = f"{root.resolve().name}: {len(train)} pairs from {len({patch.slide for patch in train})} slides"
-    return PairSources(PatchSource(train, cut), PatchSource(val, still), mpp, words, class_from_he=True)
+    return PairSources(PatchSource(train, cut), PatchSource(val, still), mpp, words, saw_real_tissue=True)
 
 
 def _phantoms(options: StainerOptions) -> PairSources:
@@ -79,4 +79,4 @@ def _phantoms(options: StainerOptions) -> PairSources:
         f"{train.seed}; no real image"
     )
     mpp = round((low + high) / 2, 3)
-    return PairSources(source, PhantomSource(val), mpp, words, class_from_he=False)
+    return PairSources(source, PhantomSource(val), mpp, words, saw_real_tissue=False)

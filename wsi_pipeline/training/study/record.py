@@ -98,10 +98,8 @@ def _stainer_warnings(found: Found) -> list[str]:
             "The stainer was trained on the very pairs whose H&E became the synthetic training tiles; on H&E that it "
             "never saw, fewer tiles may pass the filter."
         )
-    if not found.stainer.class_from_he and found.request.data != PHANTOMS:
-        notes.append(
-            "The stainer was trained on pairs whose H&E does not tell the class, so its stain is no evidence of it."
-        )
+    if not found.stainer.saw_real_tissue and found.request.data != PHANTOMS:
+        notes.append("The stainer never saw real tissue, so its stain is no evidence of the HER2 class.")
     return notes
 
 

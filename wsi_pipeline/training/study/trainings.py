@@ -40,7 +40,7 @@ def classifier(request: StudyRequest, name: str, real: Sequence[Patch], made: Se
         StudyTiles("val", PatchSource(of_split(ihc, "val"), still)),
     )
     words = f"{data_words(request, real)}; {len(made)} accepted synthetic tiles"
-    card = ModelCard(name=name, mpp=drawn.mpp_out, licence=request.licence, training_data=words)
+    card = study_card(request, name, drawn.mpp_out, words)
     folder, init = request.out / name, request.options.init
     asked = ClassifierRequest(
         sources, card, request.options.architecture, options, folder, init=Path(init) if init else None,
@@ -64,10 +64,7 @@ def stainer(request: StudyRequest, real: Sequence[Patch], show: Show) -> Manifes
         tile_px=options.crop_px, mpp_in=mpp, mpp_out=mpp, crops=1, scale=(1.0, 1.0), augment=PLAIN, seed=options.seed
     )
     still = cut.model_copy(update={"augment": None, "tile_px": max(options.crop_px, LEAST_STAINER_PX)})
-    card = ModelCard(
-        name=STAINER, mpp=mpp, licence=request.licence, training_data=data_words(request, real),
-        class_from_he=request.data != PHANTOMS,
-    )  # fmt: skip
+    card = study_card(request, STAINER, mpp, data_words(request, real))
     folder = request.out / STAINER
     asked = StainerRequest(
         StudyTiles("train", PatchSource(of_split(real, "train"), cut)),
@@ -83,6 +80,15 @@ def start(folder: Path, name: str) -> bool:
     for ending in ("json", "safetensors"):
         (folder / f"{name}.{ending}").unlink(missing_ok=True)
     return (folder / "checkpoint.pt").is_file()
+
+
+def study_card(request: StudyRequest, name: str, mpp: float, words: str) -> ModelCard:
+    """Return the card of weights that the study trains on what `words` say, at `mpp` um/px.
+
+    Phantoms are no real tissue, and neither is what a stainer makes of them, whatever it was trained on itself.
+    """
+    real = request.data != PHANTOMS
+    return ModelCard(name=name, mpp=mpp, licence=request.licence, training_data=words, saw_real_tissue=real)
 
 
 def data_words(request: StudyRequest, real: Sequence[Patch]) -> str:
