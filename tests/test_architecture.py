@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "wsi_pipeline"
 
 RANKS = {
     "errors": 0, "geometry": 0,
-    "slide": 1, "stain": 1, "tiling": 1,
+    "slide": 1, "stain": 1, "tiling": 1, "storage": 1,
     "tissue": 2, "results": 2, "models": 2,
     "engine": 3, "scoring": 3, "cells": 3, "explain": 3,
     "export": 4,
@@ -35,6 +35,8 @@ HOMES = {
     "matplotlib": {"training"},
     "openvino": {"models"},
     "fastapi": {"service"},
+    "fsspec": {"storage"},
+    "s3fs": {"storage"},
     "openslide": {"slide"},
     "tiffslide": {"slide"},
     "tifffile": {"slide", "training", "export"},
@@ -97,7 +99,9 @@ def test_every_part_has_a_rank() -> None:
 
 
 def test_starting_stays_light() -> None:
-    heavy = ("torch", "dask", "distributed", "zarr", "pyarrow", "skimage", "openslide", "shapely", "cv2", "scipy")
+    heavy = (
+        "torch", "dask", "distributed", "zarr", "pyarrow", "skimage", "openslide", "shapely", "cv2", "scipy", "fsspec",
+    )  # fmt: skip
     program = f"import sys, wsi_pipeline.cli.main; print([name for name in {heavy!r} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

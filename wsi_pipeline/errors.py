@@ -81,6 +81,12 @@ class WeightsError(WsiHer2Error):
     exit_code = 11
 
 
+class StorageError(WsiHer2Error):
+    """A store at a URL cannot be reached, refuses, or gives what is not whole."""
+
+    exit_code = 13
+
+
 EXIT_SCORED = 0
 EXIT_NOT_EVALUABLE = 3
 EXIT_NOT_ALL = 12

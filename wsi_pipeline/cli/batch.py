@@ -23,24 +23,27 @@ from wsi_pipeline.cli.slide_options import (
     SetOption,
     Stain,
     StainOption,
+    WorkOption,
     run_settings,
 )
-from wsi_pipeline.errors import EXIT_NOT_ALL, StoppedError
+from wsi_pipeline.errors import EXIT_NOT_ALL, StoppedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wsi_pipeline.flows.batch_request import BatchRequest
     from wsi_pipeline.flows.batch_rows import SlideRow
+    from wsi_pipeline.storage import Address
 
 
 def batch(  # noqa: PLR0913, PLR0917 - the options of the command
     inputs: Annotated[
-        list[str], typer.Argument(help="Slides, folders (with all below), patterns in quotes, or CSV manifests.")
+        list[str],
+        typer.Argument(help="Slides, folders (with all below), patterns in quotes, or CSV manifests; also at URLs."),
     ],
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="Folder for the results; run again, it goes on there.")
-    ] = Path("results"),
+        str, typer.Option("-o", "--out", help="Folder for the results; run again, it goes on there. Or a URL.")
+    ] = "results",
     limit: Annotated[int | None, typer.Option(min=1, help="Take the first N slides only, by name.")] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first slide that goes wrong.")] = False,
     dry_run: Annotated[
@@ -62,6 +65,7 @@ def batch(  # noqa: PLR0913, PLR0917 - the options of the command
     precision: Precision = None,
     backend: Backend = None,
     scheduler: SchedulerOption = None,
+    work: WorkOption = None,
     preset: PresetOption = None,
     set_: SetOption = None,
     debug: DebugOption = False,  # noqa: ARG001
@@ -75,16 +79,30 @@ def batch(  # noqa: PLR0913, PLR0917 - the options of the command
         preset, set_, assay, evidence,
         stainer=stainer, classifier=classifier, device=device, precision=precision, backend=backend,
     )  # fmt: skip
+    home, target = _places(out, work)
     template = ScoreRequest(
-        Path(), out, settings, mpp, assume_mpp, reader.value, stain.value, scheduler=scheduler, weights_folder=weights
+        Path(), home, settings, mpp, assume_mpp, reader.value, stain.value, scheduler=scheduler, weights_folder=weights
     )
-    request = BatchRequest(plan_batch(inputs, out, limit), out, template, fail_fast, again)
+    slides = plan_batch(inputs, home, limit, target)
+    request = BatchRequest(slides, home, template, fail_fast, again, target, work)
     if dry_run:
         _show_plan(request)
         return
     rows = _score(request)
     if not all(row.is_good for row in rows):
         raise typer.Exit(EXIT_NOT_ALL)
+
+
+def _places(out: str, work: Path | None) -> tuple[Path, Address | None]:
+    """Return the folder that the work is done in, and the URL of the results. Raises UsageError."""
+    from wsi_pipeline.storage import Address, is_url, local_path  # noqa: PLC0415 - keeps --help quick
+
+    if not is_url(out):
+        return local_path(out), None
+    if work is None:
+        needed = "is needed when the results go to a URL"
+        raise UsageError("--work", needed, "name a folder with room for the results; the same one goes on after a kill")
+    return work, Address.of(out)
 
 
 def _score(request: BatchRequest) -> Sequence[SlideRow]:
@@ -97,10 +115,10 @@ def _score(request: BatchRequest) -> Sequence[SlideRow]:
         with batch_view(len(request.slides)) as view:
             rows = run_batch(request, view)
     except KeyboardInterrupt as error:
-        raise StoppedError(request.out, "interrupted; what was done is kept", "the same command goes on") from error
+        raise StoppedError(request.shown, "interrupted; what was done is kept", "the same command goes on") from error
     counts = Counter(row.status for row in rows)
     told = ", ".join(f"{number} {status}" for status, number in counts.most_common())
-    sys.stderr.write(f"{len(rows)} slides: {told}. {NOTICE}\nresults: {request.out / 'summary.csv'}\n")
+    sys.stderr.write(f"{len(rows)} slides: {told}. {NOTICE}\nresults: {request.summary_shown}\n")
     return rows
 
 
@@ -110,18 +128,24 @@ def _show_plan(request: BatchRequest) -> None:
     from wsi_pipeline.flows.batch_estimate import estimate_batch  # noqa: PLC0415
 
     rates, estimates = estimate_batch(request)
-    minutes, disk_bytes, counts = 0.0, 0, Counter[str]()
+    minutes, disk_bytes, fetch_bytes, counts = 0.0, 0, 0, Counter[str]()
     for slide in estimates:
         if slide.done or slide.problem:
             counts["done" if slide.done else "with problems"] += 1
             sys.stdout.write(f"{slide.name}: {slide.problem or 'done'}\n")
             continue
         counts["to score"] += 1
+        if slide.fetch_bytes is not None:
+            fetch_bytes += slide.fetch_bytes
+            sys.stdout.write(f"{slide.name}: {slide.fetch_bytes / 1e6:,.1f} MB to fetch\n")
+            continue
         minutes += slide.minutes
         disk_bytes += slide.disk_bytes
         size = f"{slide.slide_mm2:.1f} mm2, about {slide.minutes:.1f} min, {slide.disk_bytes / 1e6:,.0f} MB"
         sys.stdout.write(f"{slide.name}: {size}\n")
     told = ", ".join(f"{number} {what}" for what, number in counts.items())
+    if fetch_bytes:
+        told += f"; {fetch_bytes / 1e9:,.2f} GB to fetch of slides whose areas are not known yet, and for the others"
     sys.stdout.write(
         f"{len(request.slides)} slides: {told}; about {minutes:.0f} minutes and {disk_bytes / 1e9:.2f} GB of disk "
         f"({free_bytes(request.out) / 1e9:,.0f} GB are free). Estimated {rates.why}.\n"

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import math
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 
 def info(
-    slide: Annotated[Path, typer.Argument(help="Slide or image file.")],
+    slide: Annotated[str, typer.Argument(help="Slide or image file, or a URL, which is fetched whole.")],
     mpp: Annotated[float | None, typer.Option(help="Pixel size of level 0 in um/px; wins over the file's own.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
@@ -27,17 +26,18 @@ def info(
         sys.stdout.write(f"{name:<{width}}  {_text(value)}\n")
 
 
-def _facts(path: Path, mpp: float | None) -> dict[str, Any]:
+def _facts(word: str, mpp: float | None) -> dict[str, Any]:
     """Return what there is to know, in the order it is shown."""
-    from wsi_pipeline.flows.glance import glance  # noqa: PLC0415 - keeps --help quick
+    from wsi_pipeline.flows.anywhere import slide_at_hand  # noqa: PLC0415 - keeps --help quick
+    from wsi_pipeline.flows.glance import glance  # noqa: PLC0415
     from wsi_pipeline.slide import open_slide  # noqa: PLC0415
 
-    with open_slide(path, mpp=mpp, require_mpp=False) as slide:
+    with slide_at_hand(word) as (path, shown), open_slide(path, mpp=mpp, require_mpp=False) as slide:
         known = slide.info
         guess, white = glance(slide)
         missing = math.isnan(known.mpp.x)
         return {
-            "file": str(path),
+            "file": shown,
             "reader": known.reader,
             "vendor": known.vendor,
             "width": known.size_l0.width,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,23 +23,25 @@ from wsi_pipeline.cli.slide_options import (
     SetOption,
     Stain,
     StainOption,
+    WorkOption,
     run_settings,
 )
 from wsi_pipeline.errors import EXIT_NOT_EVALUABLE, EXIT_SCORED, UsageError
 
 if TYPE_CHECKING:
+    from wsi_pipeline.flows.request import ScoreRequest
     from wsi_pipeline.results import Result
 
 
 def run(  # noqa: PLR0913, PLR0917 - the options of the command
-    slide: Annotated[Path, typer.Argument(help="Slide or image file.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="New folder for the results.")] = Path("results"),
+    slide: Annotated[str, typer.Argument(help="Slide or image file, or a URL such as s3://bucket/slide.svs.")],
+    out: Annotated[str, typer.Option("-o", "--out", help="New folder for the results, or a URL.")] = "results",
     mpp: MppOption = None,
     assume_mpp: AssumeMppOption = None,
     reader: ReaderOption = Reader.auto,
     stain: StainOption = Stain.auto,
     assay: AssayOption = None,
-    roi: Annotated[Path | None, typer.Option(help="GeoJSON of drawn tumour, as QuPath exports it.")] = None,
+    roi: Annotated[str | None, typer.Option(help="GeoJSON of drawn tumour, as QuPath exports it.")] = None,
     pieces: Annotated[str | None, typer.Option(help="Numbers of the tissue pieces to score, such as 1,3.")] = None,
     evidence: EvidenceOption = None,
     stainer: Stainer = None,
@@ -48,6 +51,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
     precision: Precision = None,
     backend: Backend = None,
     scheduler: SchedulerOption = None,
+    work: WorkOption = None,
     preset: PresetOption = None,
     set_: SetOption = None,
     json_: Annotated[bool, typer.Option("--json", help="Print result.json on stdout.")] = False,
@@ -55,8 +59,8 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
 ) -> None:
     """Score SLIDE and write score, tables, maps and a QuPath project to a new folder."""
     from wsi_pipeline.cli.progress import reporter  # noqa: PLC0415 - keeps --help quick
+    from wsi_pipeline.flows.anywhere import score_anywhere  # noqa: PLC0415
     from wsi_pipeline.flows.request import ScoreRequest  # noqa: PLC0415
-    from wsi_pipeline.flows.score import score_slide  # noqa: PLC0415
 
     settings = run_settings(
         preset, set_, assay, evidence,
@@ -64,16 +68,33 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
     )  # fmt: skip
     with reporter() as report:
         request = ScoreRequest(
-            slide, out, settings, mpp, assume_mpp, reader.value, stain.value, roi, _pieces(pieces), scheduler, weights,
-            report.show, report.say,
+            Path(), Path(), settings, mpp, assume_mpp, reader.value, stain.value, None, _pieces(pieces), scheduler,
+            weights, report.show, report.say,
         )  # fmt: skip
-        result, folder = score_slide(request)
+        scored = score_anywhere(_placed(request, slide, out, roi), work)
+    result = scored.result
     for warning in result.warnings:
         sys.stderr.write(f"note: {warning}\n")
-    sys.stderr.write(f"{_sentence(result)}\nread by: {result.slide.reader}\nresults: {folder}\n")
+    sys.stderr.write(f"{_sentence(result)}\nread by: {result.slide.reader}\nresults: {scored.where}\n")
     if json_:
-        sys.stdout.write((folder / "result.json").read_text(encoding="utf-8"))
+        sys.stdout.write(scored.record)
     raise typer.Exit(EXIT_NOT_EVALUABLE if result.score == "not evaluable" else EXIT_SCORED)
+
+
+def _placed(request: ScoreRequest, slide: str, out: str, roi: str | None) -> ScoreRequest:
+    """Return the request with its places: paths, and what lies at URLs. Raises OutputError."""
+    from wsi_pipeline.flows.anywhere import destination_of  # noqa: PLC0415 - keeps --help quick
+    from wsi_pipeline.storage import Address, RemotePath, is_url, local_path  # noqa: PLC0415
+
+    return replace(
+        request,
+        slide=Path() if is_url(slide) else local_path(slide),
+        origin=RemotePath.alone(Address.of(slide)) if is_url(slide) else None,
+        out=Path() if is_url(out) else local_path(out),
+        destination=destination_of(out) if is_url(out) else None,
+        roi=None if roi is None or is_url(roi) else local_path(roi),
+        roi_origin=RemotePath.alone(Address.of(roi)) if roi is not None and is_url(roi) else None,
+    )
 
 
 def _pieces(text: str | None) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,6 +53,10 @@ StainOption = Annotated[Stain, typer.Option(help="Stain, if the detection errs."
 AssayOption = Annotated[str | None, typer.Option(help="Assay profile: a name in configs/assays, or a YAML file.")]
 EvidenceOption = Annotated[
     Evidence | None, typer.Option(help="What the score rests on; auto: cells, and a tile classifier beside them.")
+]
+WorkOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder for copies of slides at URLs, and for results on their way to one."),
 ]
 SchedulerOption = Annotated[str | None, typer.Option(help="Address of a running dask scheduler.")]
 PresetOption = Annotated[str | None, typer.Option(help="Settings: a name in configs/, or a YAML file.")]

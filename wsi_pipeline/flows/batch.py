@@ -23,12 +23,13 @@ from wsi_pipeline.config import load_assay
 from wsi_pipeline.errors import StoppedError, WsiHer2Error
 from wsi_pipeline.export.atomic import LAST_PUBLISHED
 from wsi_pipeline.export.kept_folder import KeptFolder
+from wsi_pipeline.flows.at_hand import at_hand
 from wsi_pipeline.flows.batch_keys import BatchKeys, fingerprint
 from wsi_pipeline.flows.batch_plan import BatchSlide
 from wsi_pipeline.flows.batch_request import BatchRequest, done_row, request_for
 from wsi_pipeline.flows.batch_rows import SlideRow, failed_row, scored_row, waiting_row
 from wsi_pipeline.flows.batch_store import BatchStore, Record
-from wsi_pipeline.flows.batch_summary import write_summary
+from wsi_pipeline.flows.batch_summary import publish_summary, write_summary
 from wsi_pipeline.flows.pool import SharedPool
 from wsi_pipeline.flows.score import open_request, score_into
 from wsi_pipeline.results import Result
@@ -62,12 +63,13 @@ class Watcher(Protocol):
 def run_batch(request: BatchRequest, watcher: Watcher) -> list[SlideRow]:
     """Score every slide that is not done, and return how each ended; the summary is in the results' folder.
 
-    Batches that share the folder share the work. After Ctrl-C, and when no cluster can be had any more, the summary is
-    written too, and the next batch goes on there. Raises ClusterError, OutputError, ResourceError, UsageError.
+    Batches that share the folder share the work. After Ctrl-C, and when no cluster or store can be had any more, the
+    summary is written too, but not sent, and the next batch goes on there. Raises ClusterError, OutputError,
+    ResourceError, StorageError, UsageError.
     """
     for assay in sorted({slide.source.assay for slide in request.slides if slide.source.assay}):
         load_assay(assay)
-    with BatchStore(request.out) as store:
+    with BatchStore(request.out, request.target, request.copies) as store:
         keys = BatchKeys(request.template)
         with closing(SharedPool(request.template.settings, request.template.scheduler, keys.gpus)) as pool:
             batch = _Batch(request, watcher, store, keys, pool)
@@ -75,6 +77,7 @@ def run_batch(request: BatchRequest, watcher: Watcher) -> list[SlideRow]:
                 batch.run()
             finally:
                 write_summary(store.out, batch.rows())
+        store.deliver_summary()
     return batch.rows()
 
 
@@ -145,7 +148,7 @@ class _Batch:
         if self._request.fail_fast and not row.is_good:
             self._stop()
         elif time.monotonic() - self._written > SUMMARY_EVERY_S:
-            write_summary(self._store.out, self.rows())
+            publish_summary(self._store, self.rows())
             self._written = time.monotonic()
 
     def _wait_for_others(self, slide: BatchSlide) -> None:
@@ -205,6 +208,8 @@ class _Batch:
             record = Record(row=row, traceback="".join(traceback.format_exception(error)))
         if not self._store.claims.holds(slide.id):
             return None
+        if record.row.result:
+            self._store.deliver((self._store.out / record.row.result).parent, partial(self._tell, slide))
         self._store.write(slide, record)
         KeptFolder.settle(self._store.work(slide))
         with self._lock:
@@ -226,16 +231,13 @@ class _Batch:
         if self._request.again:
             shutil.rmtree(work, ignore_errors=True)
         note = self._keys.by_stain(request)
-        with open_request(request) as opened:
+        is_ours = partial(self._store.claims.holds, slide.id)
+        with at_hand(request, self._store.copies(slide), is_ours) as here, open_request(here) as opened:
             folder = KeptFolder.open(
-                work,
-                request.out,
-                note,
-                is_free=lambda final: self._is_free(final, slide),
-                is_ours=lambda: self._store.claims.holds(slide.id),
+                work, request.out, note, is_free=lambda final: self._is_free(final, slide), is_ours=is_ours
             )
             with folder:
-                score_into(folder, opened, request, self._pool)
+                score_into(folder, opened, here, self._pool)
         return self._record(slide, folder.final, note, began)
 
     def _record(self, slide: BatchSlide, final: Path, keys: Mapping[str, Any], began: float) -> Record:
@@ -249,4 +251,4 @@ class _Batch:
     def _is_free(self, final: Path, slide: BatchSlide) -> bool:
         """Tell whether a run may end in a folder: it does not exist, and no other slide's run is to end there."""
         relative = final.relative_to(self._store.out).as_posix()
-        return not final.exists() and (relative == slide.folder or relative not in self._folders)
+        return self._store.is_free(final) and (relative == slide.folder or relative not in self._folders)

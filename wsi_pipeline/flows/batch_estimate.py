@@ -12,7 +12,9 @@ from wsi_pipeline.flows.batch_plan import BatchSlide
 from wsi_pipeline.flows.batch_request import BatchRequest, done_row, request_for
 from wsi_pipeline.flows.batch_rows import SlideRow, failed_row
 from wsi_pipeline.flows.batch_store import BatchStore
+from wsi_pipeline.flows.remote_slide import slide_files
 from wsi_pipeline.flows.score import open_request
+from wsi_pipeline.storage import RemotePath
 
 TISSUE_SHARE = 0.25
 """Share of a slide's area that is tissue, where no run of the batch says better."""
@@ -30,7 +32,10 @@ BYTES_PER_MM2 = 12_000_000
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is ahead for one slide. `problem`: why it cannot be scored, as its header says already."""
+    """What is ahead for one slide. `problem`: why it cannot be scored, as its header says already.
+
+    Of a slide at a URL only the bytes to be fetched are known.
+    """
 
     name: str
     done: bool = False
@@ -38,6 +43,7 @@ class Estimate:
     slide_mm2: float = 0.0
     minutes: float = 0.0
     disk_bytes: int = 0
+    fetch_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class Rates:
 
 def estimate_batch(request: BatchRequest) -> tuple[Rates, Iterator[Estimate]]:
     """Return the rates, and lazily what each slide would take; opens headers only, and writes nothing."""
-    store, keys = BatchStore(request.out), BatchKeys(request.template)
+    store, keys = BatchStore(request.out, request.target, request.copies), BatchKeys(request.template)
     found = {slide.id: done_row(request, slide, store, keys) for slide in request.slides}
     done = {name: row for name, row in found.items() if row is not None}
     rates = _rates(list(done.values()), request.template.settings.engine)
@@ -79,6 +85,9 @@ def _estimate(request: BatchRequest, slide: BatchSlide, rates: Rates, *, done: b
     if done:
         return Estimate(slide.name, done=True)
     try:
+        if isinstance(slide.source.path, RemotePath):
+            files = slide_files(slide.source.path)[1]
+            return Estimate(slide.name, fetch_bytes=sum(file.size or 0 for file in files.values()))
         with open_request(request_for(request, slide, request.out)) as opened:
             info = opened.info
     except WsiHer2Error as error:

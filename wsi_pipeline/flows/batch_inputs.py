@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from wsi_pipeline.errors import UsageError
-from wsi_pipeline.slide.zarr_reader import is_zarr
+from wsi_pipeline.flows.wildcards import fixed_part, matches
+from wsi_pipeline.slide.zarr_reader import METADATA_FILES, is_zarr
+from wsi_pipeline.storage import Address, RemotePath
 
 SLIDES = frozenset({
     ".svs", ".tif", ".tiff", ".btf", ".tf8", ".ndpi", ".mrxs", ".vms", ".vmu", ".scn", ".bif", ".svslide", ".qptiff",
@@ -37,6 +39,9 @@ HEAD_BYTES = 1 << 16
 
 Stain = Literal["auto", "ihc", "he"]
 
+Place = Path | RemotePath
+"""Where a slide lies: on a disk that is mounted, or at a URL."""
+
 
 @dataclass(frozen=True)
 class SlideInput:
@@ -45,11 +50,11 @@ class SlideInput:
     What a manifest leaves out is None; `mpp` in um/px.
     """
 
-    path: Path
-    shown: Path
+    path: Place
+    shown: Place
     mpp: float | None = None
     stain: Stain | None = None
-    roi: Path | None = None
+    roi: Place | None = None
     assay: str | None = None
     case: str = ""
 
@@ -59,7 +64,7 @@ class SlideInput:
         return self == SlideInput(self.path, self.shown)
 
 
-def find_slides(folder: Path, leave_out: Path) -> Iterator[SlideInput]:
+def find_slides(folder: Place, leave_out: Place) -> Iterator[SlideInput]:
     """Yield the slides in a folder and all below it, by name; what runs wrote and `leave_out` are passed over.
 
     One slide each: an OME-Zarr folder, a .mrxs or .vms with its parts, the files of a DICOM series. A folder that is
@@ -70,6 +75,11 @@ def find_slides(folder: Path, leave_out: Path) -> Iterator[SlideInput]:
     return _scan(folder, leave_out.resolve(), {folder.resolve()})
 
 
+def is_zarr_folder(place: Place) -> bool:
+    """Tell whether a place is a Zarr group or array, sound or not."""
+    return is_zarr(place) if isinstance(place, Path) else any((place / name).is_file() for name in METADATA_FILES)
+
+
 def has_pattern(word: str) -> bool:
     """Tell whether `word` names files by a pattern, and not one that is called so."""
     return glob.has_magic(word) and not os.path.lexists(word)
@@ -78,16 +88,29 @@ def has_pattern(word: str) -> bool:
 def match_slides(pattern: str, leave_out: Path) -> tuple[Path, list[SlideInput]]:
     """Return the part of `pattern` that is no pattern, and the slides that it matches. Raises UsageError for none."""
     fixed = Path(*_before_magic(Path(pattern).parts))
+    matched = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
+    return fixed, _slides_among((Path(match) for match in matched), leave_out, pattern)
+
+
+def match_remote(pattern: Address, leave_out: Place) -> tuple[RemotePath, list[SlideInput]]:
+    """Return the same of a pattern at a URL. Raises UsageError for none, StorageError."""
+    fixed, rest = fixed_part(pattern.url)
+    root = RemotePath.below(Address.of(fixed))
+    found = (place for name, place in (("", root), *root.walk()) if matches(name, rest, is_folder=place.is_dir()))
+    return root, _slides_among(found, leave_out, pattern.shown)
+
+
+def _slides_among(matched: Iterable[Place], leave_out: Place, pattern: str) -> list[SlideInput]:
+    """Return the slides among what a pattern matches, and in the folders that it matches."""
     found: list[SlideInput] = []
-    for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 - Path.glob takes no absolute patterns
-        path = Path(match)
-        if path.is_dir() and not is_zarr(path):
+    for path in matched:
+        if path.is_dir() and not is_zarr_folder(path):
             found.extend(find_slides(path, leave_out))
-        elif is_zarr(path) or path.suffix.lower() in SLIDES | OTHER_SLIDES or _is_dicom(path):
+        elif is_zarr_folder(path) or path.suffix.lower() in SLIDES | OTHER_SLIDES or is_dicom(path):
             found.append(SlideInput(path, path))
     if not found:
         raise UsageError(pattern, "matches no slide", "check the pattern, and quote it")
-    return fixed, found
+    return found
 
 
 def _before_magic(parts: Sequence[str]) -> Iterator[str]:
@@ -98,23 +121,24 @@ def _before_magic(parts: Sequence[str]) -> Iterator[str]:
         yield part
 
 
-def _scan(folder: Path, leave_out: Path, seen: set[Path]) -> Iterator[SlideInput]:
+def _scan(folder: Place, leave_out: Place, seen: set[Place]) -> Iterator[SlideInput]:
     """Yield the slides of a folder; `seen` keeps links from leading in circles."""
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    inside: Iterable[Place] = folder.iterdir()
+    entries = sorted((entry for entry in inside if not entry.name.startswith(".")), key=lambda entry: entry.name)
     files = [entry for entry in entries if not entry.is_dir()]
-    parts = _parts_of_slides(files)
-    dicom = [file for file in files if _is_dicom(file)]
+    parts = parts_of_slides(files)
+    dicom = [file for file in files if is_dicom(file)]
     found = [*_series(folder, dicom), *_single_files(files, {*parts, *dicom})]
-    yield from sorted(found, key=lambda slide: slide.path)
+    yield from sorted(found, key=lambda slide: slide.path.name)
     for entry in entries:
         if entry.is_dir() and entry not in parts:
             yield from _below(entry, leave_out, seen)
 
 
-def _below(folder: Path, leave_out: Path, seen: set[Path]) -> Iterator[SlideInput]:
+def _below(folder: Place, leave_out: Place, seen: set[Place]) -> Iterator[SlideInput]:
     """Yield the slide that a folder is, or those in it."""
     try:
-        if is_zarr(folder) or folder.suffix.lower() == ".zarr":
+        if is_zarr_folder(folder) or folder.suffix.lower() == ".zarr":
             yield SlideInput(folder, folder)
             return
         real = folder.resolve()
@@ -129,21 +153,21 @@ def _below(folder: Path, leave_out: Path, seen: set[Path]) -> Iterator[SlideInpu
     yield from inside
 
 
-def _is_run(folder: Path) -> bool:
+def _is_run(folder: Place) -> bool:
     """Tell whether a folder holds the results of a run."""
     return any((folder / name).exists() for name in RUN_RECORDS)
 
 
-def _single_files(files: Iterable[Path], others: set[Path]) -> Iterator[SlideInput]:
+def _single_files(files: Iterable[Place], others: set[Place]) -> Iterator[SlideInput]:
     """Yield the files that are slides by themselves."""
     for file in files:
         if file.suffix.lower() in SLIDES | OTHER_SLIDES and file not in others:
             yield SlideInput(file, file)
 
 
-def _parts_of_slides(files: Iterable[Path]) -> set[Path]:
+def parts_of_slides(files: Iterable[Place]) -> set[Place]:
     """Return the files and folders that belong to another file: the data of .mrxs, the pictures that a .vms names."""
-    parts: set[Path] = set()
+    parts: set[Place] = set()
     for file in files:
         suffix = file.suffix.lower()
         if suffix == ".mrxs":
@@ -154,7 +178,7 @@ def _parts_of_slides(files: Iterable[Path]) -> set[Path]:
     return parts
 
 
-def _is_dicom(file: Path) -> bool:
+def is_dicom(file: Place) -> bool:
     """Tell whether a file is DICOM by its ending, or by its content where it has no real ending."""
     ending = file.suffix.lower()
     if ending == ".dcm":
@@ -164,22 +188,35 @@ def _is_dicom(file: Path) -> bool:
     return _head(file)[DICOM_PREAMBLE:].startswith(DICOM_MAGIC)
 
 
-def _series(folder: Path, files: list[Path]) -> Iterator[SlideInput]:
+def _series(folder: Place, files: list[Place]) -> Iterator[SlideInput]:
     """Yield one slide per DICOM series; a folder that holds one series and nothing else of that kind stands for it."""
-    groups: dict[bytes, list[Path]] = {}
+    groups = group_series(files)
+    for group in groups:
+        largest = max(group, key=_size)
+        yield SlideInput(largest, folder if len(groups) == 1 and len(group) > 1 else largest)
+
+
+def group_series(files: Iterable[Place]) -> list[list[Place]]:
+    """Return DICOM files by the series that they belong to."""
+    groups: dict[bytes, list[Place]] = {}
     for file in files:
         head = _head(file)
         at = head.find(SERIES_TAG) + len(SERIES_TAG)
         length = int.from_bytes(head[at : at + 2], "little")
         uid = head[at + 2 : at + 2 + length] if at >= len(SERIES_TAG) else os.fsencode(file.name)
         groups.setdefault(uid, []).append(file)
-    for group in groups.values():
-        largest = max(group, key=lambda file: file.stat().st_size)
-        yield SlideInput(largest, folder if len(groups) == 1 and len(group) > 1 else largest)
+    return list(groups.values())
 
 
-def _head(file: Path) -> bytes:
+def _size(file: Place) -> int:
+    """Return the bytes of a file."""
+    return file.stat().st_size if isinstance(file, Path) else file.size()
+
+
+def _head(file: Place) -> bytes:
     """Return the first bytes of a file, none where it cannot be read."""
+    if isinstance(file, RemotePath):
+        return file.head(HEAD_BYTES)
     try:
         with file.open("rb") as opened:
             return opened.read(HEAD_BYTES)

@@ -8,9 +8,11 @@ from typing import Any
 
 from wsi_pipeline.cells.options import AssayProfile
 from wsi_pipeline.config import load_assay
-from wsi_pipeline.errors import UsageError, WeightsError
+from wsi_pipeline.errors import UsageError, WeightsError, WsiHer2Error
+from wsi_pipeline.flows.batch_inputs import Place
 from wsi_pipeline.flows.batch_store import Record
 from wsi_pipeline.flows.networks import Networks, choose_networks
+from wsi_pipeline.flows.remote_slide import remote_fingerprint
 from wsi_pipeline.flows.request import ScoreRequest
 from wsi_pipeline.flows.resume import request_key
 from wsi_pipeline.slide import sha256_of
@@ -34,8 +36,16 @@ class BatchKeys:
         return tuple(sorted({number for networks in self._networks.values() for number in networks.gpus}))
 
     def of(self, request: ScoreRequest, stain: str) -> dict[str, Any] | None:
-        """Return what is asked of a slide of this stain. Raises UsageError for an assay profile that is not there."""
-        return request_key(request, self._networks[stain], self._profile(request)) if stain in STAINS else None
+        """Return what is asked of a slide of this stain.
+
+        Raises UsageError for an assay profile or, at a URL, a drawn region that is not there, StorageError.
+        """
+        if stain not in STAINS:
+            return None
+        key = request_key(request, self._networks[stain], self._profile(request))
+        if request.roi_origin is not None:
+            key["roi"] = remote_fingerprint(request.roi_origin)
+        return key
 
     def by_stain(self, request: ScoreRequest) -> dict[str, Any]:
         """Return what is asked of a slide, by the stain that it may turn out to have."""
@@ -54,17 +64,19 @@ def _networks(template: ScoreRequest, stain: str) -> Networks:
         return Networks()
 
 
-def fingerprint(path: Path) -> str | None:
+def fingerprint(path: Place) -> str | None:
     """Return what changes with the slide, or None when it is gone."""
     try:
-        return fingerprint_of(path)
-    except OSError:
+        return fingerprint_of(path) if isinstance(path, Path) else remote_fingerprint(path)
+    except (OSError, WsiHer2Error):
         return None
 
 
-def is_same_file(path: Path, record: Record) -> bool:
-    """Tell whether a slide is the one that a record is about: untouched since, or equal to the byte."""
+def is_same_file(path: Place, record: Record) -> bool:
+    """Tell whether a slide is the one that a record is about: untouched since, or on a local disk equal to the byte."""
     now = fingerprint(path)
     if now is None:
         return False
-    return now == record.fingerprint or sha256_of(path) == record.row.sha256
+    if now == record.fingerprint or not isinstance(path, Path):
+        return now == record.fingerprint
+    return sha256_of(path) == record.row.sha256

@@ -8,26 +8,32 @@ from pathlib import Path
 from typing import cast
 
 from wsi_pipeline.errors import UsageError
-from wsi_pipeline.flows.batch_inputs import SlideInput, Stain, find_slides
+from wsi_pipeline.flows.batch_inputs import Place, SlideInput, Stain, find_slides
 from wsi_pipeline.slide.zarr_reader import is_zarr
+from wsi_pipeline.storage import Address, RemotePath, is_url, local_path
 
 COLUMNS = ("slide", "mpp", "stain", "roi", "assay", "case")
 
 STAINS = ("auto", "ihc", "he")
 
+LONGEST_BYTES = 64 << 20
+"""Bytes of a manifest at a URL that are read: room for hundreds of thousands of slides."""
+
 SEPARATORS = ",;\t"
 """What spreadsheets put between the columns of a CSV file, by language."""
 
 
-def read_manifest(path: Path) -> list[SlideInput]:
+def read_manifest(path: Place) -> list[SlideInput]:
     """Return the slides of a manifest; paths in it are relative to its folder, empty cells say nothing.
 
-    Raises UsageError for what cannot be read, an unknown or missing column, and a value that makes no sense.
+    The manifest, slides and drawn regions may be at URLs. Raises UsageError for what cannot be read, an unknown or
+    missing column, and a value that makes no sense; StorageError.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        content = path.read_bytes() if isinstance(path, Path) else path.head(LONGEST_BYTES)
+        lines = content.decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(path, "cannot be read as UTF-8 text", "save the manifest as CSV (UTF-8)") from error
+        raise UsageError(str(path), "cannot be read as UTF-8 text", "save the manifest as CSV (UTF-8)") from error
     header = lines[0] if lines else ""
     separator = max(SEPARATORS, key=header.count)
     rows = list(csv.reader(lines, delimiter=separator))
@@ -38,26 +44,28 @@ def read_manifest(path: Path) -> list[SlideInput]:
         if not any(cell.strip() for cell in row):
             continue
         if len(row) > len(names):
-            raise UsageError(path, f"line {number} has more cells than the header", "quote cells that hold a comma")
+            raise UsageError(
+                str(path), f"line {number} has more cells than the header", "quote cells that hold a comma"
+            )
         found.append(_slide(path, number, dict(zip(names, (cell.strip() for cell in row), strict=False))))
     if not found:
-        raise UsageError(path, "names no slide", f"its columns are {', '.join(COLUMNS)}")
+        raise UsageError(str(path), "names no slide", f"its columns are {', '.join(COLUMNS)}")
     return found
 
 
-def _check_columns(path: Path, names: list[str]) -> None:
+def _check_columns(path: Place, names: list[str]) -> None:
     """Raise UsageError unless the header names known columns, each once, and the slide among them."""
     known = f"the columns are {', '.join(COLUMNS)}"
     for name in names:
         if name not in COLUMNS:
-            raise UsageError(path, f"has an unknown column {name!r}", known)
+            raise UsageError(str(path), f"has an unknown column {name!r}", known)
         if names.count(name) > 1:
-            raise UsageError(path, f"has the column {name!r} twice", known)
+            raise UsageError(str(path), f"has the column {name!r} twice", known)
     if "slide" not in names:
-        raise UsageError(path, "has no column 'slide'", known)
+        raise UsageError(str(path), "has no column 'slide'", known)
 
 
-def _slide(path: Path, number: int, cells: dict[str, str]) -> SlideInput:
+def _slide(path: Place, number: int, cells: dict[str, str]) -> SlideInput:
     """Return the slide of one line. Raises UsageError."""
     where = f"{path}, line {number}"
     if not cells["slide"]:
@@ -65,15 +73,36 @@ def _slide(path: Path, number: int, cells: dict[str, str]) -> SlideInput:
     stain = cells.get("stain", "").lower() or None
     if stain not in (*STAINS, None):
         raise UsageError(where, f"stain {stain!r} is not one of {', '.join(STAINS)}")
-    slide = path.parent / cells["slide"]
+    slide = _named_in(path, cells["slide"])
     opened = _one_slide(where, slide)
-    assay = cells.get("assay") or None
-    if assay and Path(assay).suffix in {".yaml", ".yml"}:
-        assay = str(path.parent / assay)
-    roi = path.parent / cells["roi"] if cells.get("roi") else None
+    roi = _named_in(path, cells["roi"]) if cells.get("roi") else None
     return SlideInput(
-        opened, slide, _mpp(where, cells.get("mpp", "")), cast("Stain | None", stain), roi, assay, cells.get("case", "")
+        opened,
+        slide,
+        _mpp(where, cells.get("mpp", "")),
+        cast("Stain | None", stain),
+        roi,
+        _assay(where, path, cells.get("assay") or None),
+        cells.get("case", ""),
     )
+
+
+def _named_in(manifest: Place, word: str) -> Place:
+    """Return the place that a cell names: a URL, or a path relative to the manifest's folder."""
+    if isinstance(manifest, RemotePath):
+        return RemotePath.alone(manifest.address.parent.join(word))
+    return RemotePath.alone(Address.of(word)) if is_url(word) else manifest.parent / local_path(word)
+
+
+def _assay(where: str, manifest: Place, word: str | None) -> str | None:
+    """Return the assay profile in a cell: a name, or a file relative to the manifest. Raises UsageError for a URL."""
+    if not word or Path(word).suffix not in {".yaml", ".yml"}:
+        return word
+    if isinstance(manifest, RemotePath) or is_url(word):
+        raise UsageError(
+            where, f"the assay profile {word} would be at a URL", "use --assay, or a name in configs/assays"
+        )
+    return str(manifest.parent / word)
 
 
 def _mpp(where: str, text: str) -> float | None:
@@ -89,9 +118,12 @@ def _mpp(where: str, text: str) -> float | None:
     return value
 
 
-def _one_slide(where: str, slide: Path) -> Path:
-    """Return the file that is opened for a slide: of a folder with a DICOM series, one of its files."""
-    if not slide.is_dir() or is_zarr(slide):
+def _one_slide(where: str, slide: Place) -> Place:
+    """Return the file that is opened for a slide: of a folder with a DICOM series, one of its files.
+
+    What lies at a URL is looked up when its turn comes.
+    """
+    if isinstance(slide, RemotePath) or not slide.is_dir() or is_zarr(slide):
         return slide
     inside = list(find_slides(slide, slide / "nothing"))
     if len(inside) > 1:

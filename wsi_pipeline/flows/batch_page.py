@@ -50,7 +50,8 @@ def _cells(out: Path, row: SlideRow) -> list[str]:
     name, picture = escape(row.slide), ""
     if folder:
         name = f'<a href="{quote(folder)}/">{name}</a>'
-        if (out / folder / THUMBNAIL).exists():
+        is_elsewhere = not (out / folder).exists()  # done before, and only at the URL that results are sent to
+        if is_elsewhere or (out / folder / THUMBNAIL).exists():
             link = f"{quote(folder)}/{THUMBNAIL}"
             picture = f'<a href="{link}"><img loading="lazy" alt="" src="{link}"></a>'
     status = escape(row.status)

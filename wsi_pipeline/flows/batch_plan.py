@@ -8,12 +8,24 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from glob import has_magic
 from pathlib import Path, PurePosixPath
 
 from wsi_pipeline.errors import UsageError
-from wsi_pipeline.flows.batch_inputs import OTHER_SLIDES, SLIDES, SlideInput, find_slides, has_pattern, match_slides
+from wsi_pipeline.flows.batch_inputs import (
+    OTHER_SLIDES,
+    SLIDES,
+    Place,
+    SlideInput,
+    find_slides,
+    has_pattern,
+    is_zarr_folder,
+    match_remote,
+    match_slides,
+)
 from wsi_pipeline.flows.batch_manifest import read_manifest
 from wsi_pipeline.slide.zarr_reader import is_zarr
+from wsi_pipeline.storage import Address, RemotePath, is_url, local_path, look
 
 RESERVED = ("summary.csv", "summary.parquet", "summary.html", "cases.csv", ".work")
 """Names in the results' folder that no run may take."""
@@ -33,20 +45,25 @@ class BatchSlide:
         return hashlib.sha256(self.folder.encode()).hexdigest()[:16]
 
 
-def plan_batch(words: Sequence[str], out: Path, limit: int | None = None) -> list[BatchSlide]:
+def plan_batch(
+    words: Sequence[str], out: Path, limit: int | None = None, target: Address | None = None
+) -> list[BatchSlide]:
     """Return the slides that `words` name (files, folders, patterns, manifests), by name, the first `limit` of them.
 
-    Raises UsageError for a word that names nothing, and for a manifest that cannot be read.
+    `target`: the URL that results are sent to, where no slides are looked for. Raises UsageError for a word that names
+    nothing, and for a manifest that cannot be read; StorageError.
     """
     roots: list[Path] = []
     found: list[SlideInput] = []
     for word in words:
-        root, slides = _read_word(word, out)
+        root, slides = _read_url(Address.of(word), target) if is_url(word) else _read_word(word, out)
         roots.append(_absolute(root))
         found.extend(replace(slide, shown=_absolute(slide.shown)) for slide in slides)
     slides = _each_once(found)
-    common = _shared(roots + [slide.shown.parent for slide in slides])
-    named = sorted(((_relative(slide.shown, common), slide) for slide in slides), key=lambda pair: pair[0])
+    places = [_absolute(slide.shown) for slide in slides]
+    common = _shared(roots + [place.parent for place in places])
+    names = [_relative(place, common) for place in places]
+    named = sorted(zip(names, slides, strict=True), key=lambda pair: pair[0])
     folders = run_folders([name for name, _ in named])
     planned = [BatchSlide(name, folder, slide) for (name, slide), folder in zip(named, folders, strict=True)]
     return planned[:limit]
@@ -56,7 +73,7 @@ def _read_word(word: str, out: Path) -> tuple[Path, list[SlideInput]]:
     """Return the folder that a word's names are relative to, and the slides that it names. Raises UsageError."""
     if has_pattern(word):
         return match_slides(word, out)
-    path = Path(word)
+    path = local_path(word)
     if path.suffix.lower() == ".csv":
         return path.parent, read_manifest(path)
     if not os.path.lexists(path):
@@ -69,6 +86,33 @@ def _read_word(word: str, out: Path) -> tuple[Path, list[SlideInput]]:
     return path, slides
 
 
+def _read_url(address: Address, target: Address | None) -> tuple[Place, list[SlideInput]]:
+    """Return the folder that the names of a URL are relative to, and the slides that it names.
+
+    Raises UsageError for nothing, StorageError.
+    """
+    leave_out = RemotePath.alone(address.child("nothing") if target is None else target)
+    pattern = has_magic(address.url) and not address.is_web
+    try:
+        file = look(address)
+    except UsageError:
+        if not pattern:
+            raise
+        return match_remote(address, leave_out)
+    if file is not None:
+        place = RemotePath.alone(address, file)
+        if place.suffix.lower() == ".csv":
+            return place.parent, list(read_manifest(place))
+        return place.parent, [SlideInput(place, place)]
+    folder = RemotePath.below(address)
+    if is_zarr_folder(folder):
+        return folder.parent, [SlideInput(folder, folder)]
+    slides = list(find_slides(folder, leave_out))
+    if not slides:
+        raise UsageError(str(folder), "holds no slide", f"slides end in {', '.join(sorted(SLIDES))}")
+    return folder, slides
+
+
 def _each_once(found: Sequence[SlideInput]) -> list[SlideInput]:
     """Return every slide once; what a manifest says of it goes before a mere place."""
     described = {slide.shown for slide in found if not slide.is_plain}
@@ -76,8 +120,10 @@ def _each_once(found: Sequence[SlideInput]) -> list[SlideInput]:
     return list(kept)
 
 
-def _absolute(path: Path) -> Path:
+def _absolute(path: Place) -> Path:
     """Return the path from the root, links unresolved: a folder of links keeps its own names."""
+    if isinstance(path, RemotePath):
+        return path.as_local
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps ".."
 
 

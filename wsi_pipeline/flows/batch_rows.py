@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,7 @@ from wsi_pipeline.errors import (
     WsiHer2Error,
 )
 from wsi_pipeline.export.atomic import LAST_PUBLISHED
-from wsi_pipeline.flows.batch_inputs import OTHER_SLIDES
+from wsi_pipeline.flows.batch_inputs import OTHER_SLIDES, Place
 from wsi_pipeline.flows.batch_plan import BatchSlide
 from wsi_pipeline.results import VIRTUAL_NOTICE, Result
 
@@ -43,7 +44,7 @@ class SlideRow(BaseModel):
     category: str = ""
     borderline: bool | None = None
     result: str = Field("", description="path of result.json relative to the results' folder")
-    seconds: float | None = Field(None, description="time that the last attempt took, s")
+    seconds: float | None = Field(None, description="time that the last attempt took, without waiting for workers, s")
     message: str = ""
     case: str = ""
     stain: str = ""
@@ -95,15 +96,19 @@ def scored_row(slide: BatchSlide, result: Result, folder: str, seconds: float) -
 def failed_row(slide: BatchSlide, error: BaseException, seconds: float) -> SlideRow:
     """Return the row of a slide that ended in an error; its message does not repeat the slide's path."""
     status: Status = "failed"
+    source = slide.source.path
     if isinstance(error, MemoryError):
         message = "memory is exhausted (use fewer workers: --set engine.workers=1)"
     elif isinstance(error, WsiHer2Error):
         status = next(status for kind, status in STATUS_OF if isinstance(error, kind))
-        message = _without_path(error, slide.source.path)
-        if status == "corrupt" and slide.source.path.suffix.lower() in OTHER_SLIDES:
+        message = _without_path(error, source)
+        if status == "corrupt" and source.suffix.lower() in OTHER_SLIDES:
             status, message = "unsupported", "is of a format that cannot be read (convert it to a tiled pyramidal TIFF)"
     else:
-        message = f"unexpected {type(error).__name__}: {error}"
+        said = str(error)
+        if not isinstance(source, Path):  # it may name the copy, which is gone by now
+            said = re.sub(rf"/?[^\s'\"]*/{slide.id}/slide\b", str(source.parent), said)
+        message = f"unexpected {type(error).__name__}: {said}"
     return SlideRow(
         slide=slide.name, status=status, seconds=round(seconds, 2), message=" ".join(message.split()),
         case=slide.source.case,
@@ -115,7 +120,7 @@ def waiting_row(slide: BatchSlide) -> SlideRow:
     return SlideRow(slide=slide.name, status="waiting", case=slide.source.case)
 
 
-def _without_path(error: WsiHer2Error, path: Path) -> str:
+def _without_path(error: WsiHer2Error, path: Place) -> str:
     """Return the sentence of an error, without its subject where that is the slide."""
     if error.subject != str(path):
         return str(error)

@@ -12,12 +12,22 @@ from wsi_pipeline.export.atomic import write_atomic
 from wsi_pipeline.export.tables import write_parquet
 from wsi_pipeline.flows.batch_page import summary_page
 from wsi_pipeline.flows.batch_rows import SlideRow
+from wsi_pipeline.flows.batch_store import BatchStore
 from wsi_pipeline.results import NOTICE, SCHEMA_VERSION
 
 CATEGORIES = ("null", "ultralow", "low", "equivocal", "positive")
 """Categories by how much HER2 they stand for."""
 
 UNITS = {"seconds": "s", "tissue_mm2": "mm2", "slide_mm2": "mm2"}
+
+
+def publish_summary(store: BatchStore, rows: Sequence[SlideRow]) -> None:
+    """Write the summary into the results' folder, and send it where results are sent.
+
+    Raises OutputError, ResourceError, StorageError.
+    """
+    write_summary(store.out, rows)
+    store.deliver_summary()
 
 
 def write_summary(out: Path, rows: Sequence[SlideRow]) -> None:

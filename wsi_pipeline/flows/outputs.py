@@ -62,7 +62,7 @@ def _write_project(folder: RunFolder, run: RunContext, outputs: dict[str, Any]) 
     if score.shares is not None:
         metadata["HER2 H-score"] = f"{score.shares.h_score:.0f}"
     project = QuPathProject(
-        slide=run.info.path.resolve(),
+        slide=run.request.slide_linked,
         reader="openslide" if run.info.openslide else "bioformats",
         image_type="BRIGHTFIELD_H_E" if run.survey.stain == "he" else "BRIGHTFIELD_H_DAB",
         metadata=metadata,
@@ -70,7 +70,9 @@ def _write_project(folder: RunFolder, run: RunContext, outputs: dict[str, Any]) 
         tiles=(*outputs["tiles_geojson"], *outputs.get("model_tiles_geojson", ())),
         cells=tuple(outputs["cells_geojson"]),
     )
-    return write_qupath_project(folder.work, folder.final, project).relative_to(folder.work).as_posix()
+    return (
+        write_qupath_project(folder.work, run.request.linked(folder.final), project).relative_to(folder.work).as_posix()
+    )
 
 
 def _result(run: RunContext, sha256: str, outputs: dict[str, Any]) -> Result:
@@ -82,7 +84,7 @@ def _result(run: RunContext, sha256: str, outputs: dict[str, Any]) -> Result:
     return Result(
         notice=run.notice,
         slide=SlideRecord(
-            path=str(info.path),
+            path=run.request.slide_shown,
             width=info.size_l0.width,
             height=info.size_l0.height,
             mpp_x=info.mpp.x,
