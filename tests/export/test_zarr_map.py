@@ -285,3 +285,26 @@ def test_full_disk_while_writing_a_block(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("zarr.storage._local._put", full)
     with pytest.raises(ResourceError, match="the disk is full"):
         store.write_block(0, 0, np.zeros((256, 256, 3), np.uint8))
+
+
+@pytest.mark.parametrize("channels", ["rgb", "gray"])
+def test_what_was_never_written_is_known_without_reading(
+    tmp_path: Path, noise: np.ndarray[Any, Any], channels: Literal["rgb", "gray"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = noise if channels == "rgb" else noise[..., 1]
+    store = MapStore.create(tmp_path / "sparse.zarr", spec(channels, size_map=Size(WIDTH, 4 * HEIGHT)))
+    assert store.is_untouched(Box(0, 0, WIDTH, 4 * HEIGHT))
+    store.write_block(256, 1024, image[:256, :256])
+    assert not store.is_untouched(Box(0, 1024, WIDTH, 4 * HEIGHT - 1024))
+    assert not store.is_untouched(Box(256, 768, 256, 257))
+    assert store.is_untouched(Box(0, 0, WIDTH, 1024))
+    assert store.is_untouched(Box(512, 1024, 1000, 1000))
+    assert store.is_untouched(Box(256, 1024, 256, 256), level=1)
+    read = []
+    monkeypatch.setattr(MapStore, "read_block", lambda self, box, level=0: read.append(box) or np.moveaxis(
+        np.asarray(self.levels[level][:, box.y : box.bottom, box.x : box.right]), 0, -1).squeeze())  # fmt: skip
+    store.build_pyramid("mean")
+    top = np.asarray(store.levels[1])[:, 512:640, 128:256]
+    expected = image[:256, :256].reshape(128, 2, 128, 2, -1).mean((1, 3))
+    assert np.abs(np.moveaxis(top, 0, -1) - expected).max() <= 0.5
+    assert len(read) == len(store.levels) - 1, "the written part of each level, and no glass"

@@ -15,7 +15,7 @@ from numcodecs import Blosc
 from wsi_pipeline.errors import OutputError
 from wsi_pipeline.export.atomic import plain_disk_errors, refuse_zarr_parent, write_atomic
 from wsi_pipeline.export.ngff import MapSpec, level_sizes, ngff_attributes, ome_xml
-from wsi_pipeline.geometry import Box, Size, cut
+from wsi_pipeline.geometry import Box, Size, ceil_div, cut
 
 Pixels = npt.NDArray[Any]
 """(H, W) for a gray map, (H, W, 3) for an RGB map; the store's dtype."""
@@ -109,6 +109,18 @@ class MapStore:
         planes = np.asarray(self.levels[level][:, box.y : box.bottom, box.x : box.right])
         return np.moveaxis(planes, 0, -1) if planes.shape[0] > 1 else planes[0]
 
+    def is_untouched(self, box: Box, level: int = 0) -> bool:
+        """Tell whether no chunk of `box` (px of `level`, from a chunk's corner) was ever written, without reading any.
+
+        A slide's maps are mostly such: glass.
+        """
+        folder, chunk = self.path / str(level), self.chunk
+        rows = range(box.y // chunk, ceil_div(min(box.bottom, self.size(level).height), chunk))
+        columns = range(box.x // chunk, ceil_div(min(box.right, self.size(level).width), chunk))
+        channels = range(self.levels[level].shape[0])
+        places = (folder / str(channel) / str(row) for channel in channels for row in rows)
+        return not any((place / str(column)).exists() for place in places if place.exists() for column in columns)
+
     def write_levels(self, x_map: int, y_map: int, block: Pixels, levels: int) -> None:
         """Write `block` as `write_block` does, and its means of 2 x 2 px into as many of the next levels.
 
@@ -126,6 +138,8 @@ class MapStore:
         """
         for level in range(first, len(self.levels)):
             for box in cut(self.size(level), self.chunk * PYRAMID_BLOCK_CHUNKS):
+                if self.is_untouched(box.scaled(2), level - 1):
+                    continue
                 finer = self.read_block(box.scaled(2), level - 1)
                 fill = int(self.levels[level].fill_value)
                 if (finer == fill).all():

@@ -101,9 +101,8 @@ def _finish_density(density: MapStore, coloured: MapStore) -> None:
     density.build_pyramid("mean")
     for level in range(1, len(density.levels)):
         for box in cut(density.size(level), density.chunk * PYRAMID_BLOCK_CHUNKS):
-            block = density.read_block(box, level)
-            if block.any():
-                coloured.write_block(box.x, box.y, colour_density(block), level)
+            if not density.is_untouched(box, level):
+                coloured.write_block(box.x, box.y, colour_density(density.read_block(box, level)), level)
 
 
 def _write_shares(store: MapStore, grid: Grid, gathered: Gathered) -> None:
