@@ -66,7 +66,11 @@ def main() -> int:
         interface=chosen.interface,
         log_directory=chosen.log_directory,
         scheduler_options={"dashboard": False, "dashboard_address": ":0"},
-        job_script_prologue=["export OMP_NUM_THREADS=1"],
+        # MALLOC_: arrays' memory is kept for the next array, which dask's own value forbids
+        job_script_prologue=[
+            "export OMP_NUM_THREADS=1",
+            "export MALLOC_TRIM_THRESHOLD_=67108864 MALLOC_MMAP_THRESHOLD_=33554432",
+        ],
         python=sys.executable,
     ) as cluster:
         if chosen.show:

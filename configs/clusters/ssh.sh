@@ -12,6 +12,8 @@ set -euo pipefail
 scheduler=${1:?"usage: VENV=/shared/wsi-her2 ssh.sh SCHEDULER HOST..."}
 shift
 venv=${VENV:?"set VENV to the environment that wsi-her2 is installed in"}
+# arrays' memory is kept for the next array, which dask's own value forbids
+environment="OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=67108864 MALLOC_MMAP_THRESHOLD_=33554432"
 address=tcp://$scheduler:${PORT:-8786}
 
 trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
@@ -22,7 +24,7 @@ DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0 \
 
 for host in "$@"; do
     # -tt: the workers end when this script does
-    ssh -tt "$host" "OMP_NUM_THREADS=1 '$venv/bin/dask' worker $address --nworkers \$(nproc) --nthreads 1 \
+    ssh -tt "$host" "$environment '$venv/bin/dask' worker $address --nworkers \$(nproc) --nthreads 1 \
         --no-dashboard --death-timeout 60" </dev/null &
 done
 wait

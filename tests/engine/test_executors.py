@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import platform
+import resource
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from pydantic import ValidationError
@@ -20,6 +23,8 @@ from wsi_pipeline.engine.executors import SerialExecutor, make_executor
 from wsi_pipeline.engine.interface import EngineOptions
 from wsi_pipeline.engine.interrupts import interrupts_held
 from wsi_pipeline.errors import ClusterError, CorruptSlideError, StoppedError
+
+MEGABYTES = 5
 
 
 def test_serial_keeps_the_order_and_is_lazy() -> None:
@@ -234,3 +239,22 @@ def test_a_cluster_that_cannot_be_closed_in_order_is_stopped_all_the_same(monkey
     while multiprocessing.active_children() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not multiprocessing.active_children()
+
+
+def _faults(_: int) -> int:
+    """Return how many pages the system had to clear for the same array, made again and again."""
+    for _ in range(3):
+        np.ones(MEGABYTES << 20, np.uint8)
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+    for _ in range(20):
+        np.ones(MEGABYTES << 20, np.uint8)
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator of memory")
+def test_workers_keep_memory_for_the_next_array() -> None:
+    made = make_executor(EngineOptions(executor="dask", workers=1), None)
+    try:
+        assert next(iter(made.run(_faults, [0]))) < MEGABYTES << 20 >> 12, "less than one of the 20 arrays' pages"
+    finally:
+        made.close()
