@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import densenet201
 
 CLASSES = 4
 HIDDEN = (512, 256)
@@ -47,4 +46,6 @@ class IHCNet(TileClassifier):
 
     def __init__(self, *, features_relu: bool = False) -> None:
         """Build with random weights."""
+        from torchvision.models import densenet201  # noqa: PLC0415 - takes a second, and the light networks need none
+
         super().__init__(densenet201(weights=None).features, DENSENET_CHANNELS, features_relu=features_relu)

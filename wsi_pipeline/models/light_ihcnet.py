@@ -40,7 +40,8 @@ def _convolution(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, gr
     """Return convolution and normalisation, padded as TensorFlow pads ("SAME"), for even sides."""
     padding = kernel // 2 if stride == 1 else 0
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
-    nn.init.kaiming_normal_(convolution.weight)
+    if not convolution.weight.is_meta:  # on weights without values it takes torch a second to find nothing to do
+        nn.init.kaiming_normal_(convolution.weight)
     layers: list[nn.Module] = [convolution, nn.BatchNorm2d(outputs, BATCH_NORM_EPS, BATCH_NORM_MOMENTUM)]
     if stride > 1:  # one pixel less at the upper left than at the lower right
         before = (kernel - stride) // 2

@@ -39,8 +39,10 @@ class OpenvinoTrunk:
         openvino = _openvino()
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")  # torch's notes on tracing, by which OpenVINO reads networks
-            example = torch.zeros(1, *shape[1:])
-            model = openvino.convert_model(trunk, example_input=example, input=list(shape))
+            jit: Any = torch.jit  # its functions have no types
+            # traced here, since OpenVINO has torch run the trunk three times to see that it traced it well
+            traced = jit.trace(trunk, torch.zeros(1, *shape[1:]), check_trace=False)
+            model = openvino.convert_model(traced, input=list(shape))
         settings = {
             "INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1,
         }  # fmt: skip

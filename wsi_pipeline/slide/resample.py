@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,8 +20,22 @@ MIN_VALID_SHARE = 0.5
 TIE_GUARD = 1e-6
 """Added before rounding, so that sums in another order cannot tip a tie the other way."""
 
-BAND_PX = 2**20
-"""Source px that the general path holds as float64 at once: 32 MiB for three colours and a weight."""
+BAND_ROWS = 64
+"""Output rows that the general path works on at once: what lies between its two steps then stays in the cache."""
+
+BLOCK_PX = 8
+"""Output px that one product of matrices makes along an axis; more would multiply by more zeros."""
+
+PART_VALUES = 1024
+"""Values of a source row in one such product, which is then too small for linear algebra libraries to start threads."""
+
+
+class _Block(NamedTuple):
+    """How neighbouring output px follow from source px along one axis: their (outputs, inputs) overlaps, source px."""
+
+    outputs: slice
+    inputs: slice
+    overlaps: NDArray[np.float64]
 
 
 def area_mean(source: LevelPixels, edges_x: Edges, edges_y: Edges) -> LevelPixels:
@@ -33,7 +48,11 @@ def area_mean(source: LevelPixels, edges_x: Edges, edges_y: Edges) -> LevelPixel
         return source
     if step_x and step_y:
         return _whole_mean(source, step_x, step_y)
-    bands = [_band_mean(source, edges_x, band) for band in _bands(edges_y, source.rgb.shape[1])]
+    blocks = _blocks(edges_x, source.rgb.shape[1])
+    bands = [
+        _band_mean(source, blocks, edges_y[first : first + BAND_ROWS + 1])
+        for first in range(0, len(edges_y) - 1, BAND_ROWS)
+    ]
     valid = np.concatenate([band.valid for band in bands if band.valid is not None])
     return LevelPixels(np.concatenate([band.rgb for band in bands]), valid)
 
@@ -63,36 +82,69 @@ def _whole_mean(source: LevelPixels, step_x: int, step_y: int) -> LevelPixels:
     return LevelPixels(rgb, valid)
 
 
-def _bands(edges_y: Edges, width: int) -> list[Edges]:
-    """Cut the edges into runs that share their end points and span about BAND_PX source px each."""
-    height = float(edges_y[-1] - edges_y[0])
-    rows = max(int(BAND_PX / width / height * (len(edges_y) - 1)), 1)
-    return [edges_y[first : first + rows + 1] for first in range(0, len(edges_y) - 1, rows)]
-
-
-def _band_mean(source: LevelPixels, edges_x: Edges, edges_y: Edges) -> LevelPixels:
+def _band_mean(source: LevelPixels, blocks_x: list[_Block], edges_y: Edges) -> LevelPixels:
     """Return the means of the valid part of each output pixel, for any edges."""
     rows = slice(math.floor(edges_y[0]), math.ceil(edges_y[-1]))
     rgb = source.rgb[rows]
-    valid = np.ones(rgb.shape[:2], bool) if source.valid is None else source.valid[rows]
-    weighted = np.dstack([rgb * valid[..., np.newaxis], valid]).astype(np.float64)  # (h, w, 4)
-    sums = _integrals(weighted, edges_y - rows.start)  # (H, w, 4)
-    sums = _integrals(sums.transpose(1, 0, 2), edges_x).transpose(1, 0, 2)  # (H, W, 4)
-    covered = sums[..., 3]
-    area = np.diff(edges_y)[:, np.newaxis] * np.diff(edges_x)
+    valid = None if source.valid is None else source.valid[rows]
+    blocks_y = _blocks(edges_y - rows.start, len(rgb))
+    area = _lengths(blocks_y)[:, np.newaxis] * _lengths(blocks_x)
+    if valid is None or valid.all():
+        covered = area
+    else:
+        rgb = rgb * valid[..., np.newaxis]
+        covered = _integrals(valid[..., np.newaxis], blocks_x, blocks_y)[..., 0]
+    mean = _integrals(rgb, blocks_x, blocks_y)
+    mean /= np.repeat(np.maximum(covered, TIE_GUARD), 3, axis=1).reshape(mean.shape)  # quicker than three by three
+    mean += 0.5 + TIE_GUARD  # halves upwards
+    rgb = mean.astype(np.uint8)
     kept = covered >= MIN_VALID_SHARE * area - TIE_GUARD
-    mean = _round(sums[..., :3] / np.maximum(covered, TIE_GUARD)[..., np.newaxis])
-    mean[~kept] = WHITE
-    return LevelPixels(mean, kept)
+    if covered is not area:
+        rgb[~kept] = WHITE
+    return LevelPixels(rgb, kept)
 
 
-def _integrals(values: NDArray[np.float64], edges: Edges) -> NDArray[np.float64]:
-    """Return the (len(edges) - 1, ...) integrals of (n, ...) `values` between the edges along the first axis."""
-    running = np.concatenate([np.zeros((1, *values.shape[1:])), np.cumsum(values, axis=0)])
-    whole = np.floor(edges).astype(int)
-    rest = (edges - whole).reshape(-1, *(1,) * (values.ndim - 1))
-    at_edges = running[whole] + rest * values[whole.clip(max=len(values) - 1)]
-    return np.diff(at_edges, axis=0)
+def _blocks(edges: Edges, length: int) -> list[_Block]:
+    """Return the blocks of the output px between `edges`, along an axis of `length` source px."""
+    found = []
+    for first in range(0, len(edges) - 1, BLOCK_PX):
+        part = edges[first : first + BLOCK_PX + 1]
+        start, end = math.floor(part[0]), min(math.ceil(part[-1]), length)
+        pixel = np.arange(start, end)
+        overlaps = np.minimum(part[1:, np.newaxis], pixel + 1) - np.maximum(part[:-1, np.newaxis], pixel)
+        found.append(_Block(slice(first, first + len(part) - 1), slice(start, end), overlaps.clip(min=0)))
+    return found
+
+
+def _lengths(blocks: list[_Block]) -> NDArray[np.float64]:
+    """Return the length of each output px, source px."""
+    return np.concatenate([block.overlaps.sum(axis=1) for block in blocks])
+
+
+def _integrals(values: NDArray[Any], blocks_x: list[_Block], blocks_y: list[_Block]) -> NDArray[np.float64]:
+    """Return the integrals of `values` (h, w, C) over each output px, (H, W, C), in products of small matrices."""
+    height, width, channels = blocks_y[-1].outputs.stop, blocks_x[-1].outputs.stop, values.shape[2]
+    down = np.empty((height, values.shape[1] * channels))
+    flat = values.reshape(len(values), -1)
+    for first in range(0, flat.shape[1], PART_VALUES):
+        part = slice(first, first + PART_VALUES)
+        for outputs, inputs, overlaps in blocks_y:
+            np.matmul(overlaps, flat[inputs, part].astype(np.float64), out=down[outputs, part])
+    sums = np.empty((height, width * channels))
+    for outputs, inputs, overlaps in blocks_x:
+        mixed = _interleaved(overlaps, channels)
+        columns, source = (slice(part.start * channels, part.stop * channels) for part in (outputs, inputs))
+        np.matmul(down[:, source], mixed, out=sums[:, columns])
+    return sums.reshape(height, width, channels)
+
+
+def _interleaved(overlaps: NDArray[np.float64], channels: int) -> NDArray[np.float64]:
+    """Return the matrix (inputs * C, outputs * C) by which rows of px with `channels` values each are multiplied."""
+    outputs, inputs = overlaps.shape
+    mixed = np.zeros((inputs, channels, outputs, channels))
+    for channel in range(channels):
+        mixed[:, channel, :, channel] = overlaps.T
+    return mixed.reshape(inputs * channels, outputs * channels)
 
 
 def _round(mean: NDArray[np.float64]) -> NDArray[np.uint8]:

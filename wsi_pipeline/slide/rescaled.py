@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wsi_pipeline.geometry import Box, Mpp, Size
 from wsi_pipeline.slide.levels import FINER_TOLERANCE
-from wsi_pipeline.slide.model import WHITE, LevelPixels, Pixels
+from wsi_pipeline.slide.model import LevelPixels, Pixels
 from wsi_pipeline.slide.resample import area_mean
 from wsi_pipeline.slide.slide import Slide
 
@@ -42,4 +42,4 @@ class RescaledSlide:
         mean = area_mean(LevelPixels(pixels.rgb, pixels.valid), edges_x - left, edges_y - top)
         valid = np.ones(mean.rgb.shape[:2], bool) if mean.valid is None else mean.valid
         unreadable = math.ceil(pixels.unreadable * step**2 / (self._ratio.x * self._ratio.y))
-        return Pixels(np.where(valid[..., None], mean.rgb, WHITE).astype(np.uint8), valid, unreadable)
+        return Pixels(mean.rgb, valid, unreadable)
