@@ -96,19 +96,26 @@ def done_slides(out: Path) -> dict[str, int]:
     return {path.parent.name: path.stat().st_mtime_ns for path in out.glob("*/result.json")}
 
 
-def regions_on_disk(out: Path) -> tuple[str, int, int]:
-    """Return the moment of the blow, how many outcomes are on disk, and how many regions are measured beyond those."""
+def regions_on_disk(out: Path) -> tuple[list[str], int, int]:
+    """Return what was going on, how many outcomes are on disk for the rerun, and how many regions were measured beyond.
+
+    A batch has two slides at hand.
+    """
     works = [path for path in (out / PRIVATE).glob("*") if path.is_dir()]
-    if not works:
-        return "between slides, or before the first", 0, 0
-    work = works[0]
-    kept = len(list(work.glob(".parts/journal/process_region/[0-9]*.npz")))
-    measured = len(list(work.glob(".parts/cells-??????.npz")))
-    if (work / "result.json").exists():
-        return "publishing", kept, 0
-    if (work / "tiles.parquet").exists() or (work / "cells.parquet").exists():
-        return "writing tables", kept, 0
-    return ("regions" if measured else "before the regions"), kept, measured - kept
+    moments, kept, beyond = [], 0, 0
+    for work in works:
+        outcomes = len(list(work.glob(".parts/journal/process_region/[0-9]*.npz")))
+        measured = len(list(work.glob(".parts/cells-??????.npz")))
+        if (work / "result.json").exists():  # the rerun needs no region of it
+            moments.append("publishing")
+            continue
+        kept += outcomes
+        if (work / "tiles.parquet").exists() or (work / "cells.parquet").exists():
+            moments.append("writing tables")
+            continue
+        moments.append("regions" if measured else "before the regions")
+        beyond += measured - outcomes
+    return moments or ["between slides, or before the first"], kept, beyond
 
 
 def taken_up(out: Path, done_before: dict[str, int]) -> int:
@@ -132,17 +139,17 @@ def one_round(words: list[str], out: Path, seconds: float, reference: dict[str, 
     os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
     process.wait()
     before = done_slides(out)
-    moment, kept, beyond = regions_on_disk(out)
+    moments, kept, beyond = regions_on_disk(out)
     run(words)
     count.rounds += 1
+    moment = " + ".join(sorted(moments))
     count.moments[moment] = count.moments.get(moment, 0) + 1
     count.identical += contents(out) == reference
     count.slides_done += len(before)
     after = done_slides(out)
     count.slides_done_again += sum(after[name] != when for name, when in before.items())
-    if moment != "publishing":
-        count.regions_kept += kept
-        count.regions_kept_but_redone += kept - taken_up(out, before)
+    count.regions_kept += kept
+    count.regions_kept_but_redone += kept - taken_up(out, before)
     count.most_in_flight = max(count.most_in_flight, beyond)
 
 

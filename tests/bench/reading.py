@@ -15,18 +15,19 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import cv2
 import imagecodecs
 import numpy as np
-import openslide
 import tifffile
 from numpy.typing import NDArray
-from tiffslide import TiffSlide
 
 from wsi_pipeline.geometry import Box, Size, cut
 from wsi_pipeline.slide import open_slide
+from wsi_pipeline.slide.peers import tile_reader
 from wsi_pipeline.training.phantom import make_phantom, random_options
 
 TILE_PX, AREA_PX = 256, 2048
@@ -94,63 +95,36 @@ def pieces(source: NDArray[np.uint8], level: Size, tile_px: int) -> Iterator[NDA
             yield source[np.ix_(rows % source.shape[0], columns % source.shape[1])]
 
 
-def by_openslide(path: Path) -> Read:
-    """Return what reads an area tile by tile, as arrays of RGB."""
-    slide = openslide.OpenSlide(path)
-
-    def read(area: Box) -> None:
-        for box in tiles_of(area):
-            np.asarray(slide.read_region((box.x, box.y), 0, box.size).convert("RGB"))
-
-    return read
+@contextmanager
+def by_library(library: str, path: Path, *, at_once: bool = False) -> Iterator[Read]:
+    """Yield what reads an area with another library, tile by tile or at once, as arrays of RGB."""
+    with open_slide(path, require_mpp=False) as slide:
+        origin_l0 = slide.info.bounds_origin_l0
+    with tile_reader(library, path, origin_l0) as read:
+        yield read if at_once else partial(by_tiles, read)
 
 
-def by_openslide_region(path: Path) -> Read:
-    """Return what reads an area at once, as an array of RGB."""
-    slide = openslide.OpenSlide(path)
-    return lambda area: np.asarray(slide.read_region((area.x, area.y), 0, area.size).convert("RGB"))
+@contextmanager
+def by_product(path: Path, *, at_once: bool = False) -> Iterator[Read]:
+    """Yield what reads an area with the product, tile by tile or at once."""
+    with open_slide(path, reader="fast", require_mpp=False) as slide:
+        read = partial(slide.read_box, downsample=1)
+        yield read if at_once else partial(by_tiles, read)
 
 
-def by_tiffslide(path: Path) -> Read:
-    """Return what reads an area tile by tile."""
-    slide = TiffSlide(path)
-
-    def read(area: Box) -> None:
-        for box in tiles_of(area):
-            slide.read_region((box.x, box.y), 0, box.size, as_array=True)
-
-    return read
+def by_tiles(read: Read, area: Box) -> None:
+    """Read an area tile by tile, px of the slide."""
+    for box in cut(area.size, TILE_PX):
+        read(box._replace(x=area.x + box.x, y=area.y + box.y))
 
 
-def by_tile(path: Path) -> Read:
-    """Return what reads an area tile by tile with the product."""
-    slide = open_slide(path, reader="fast", require_mpp=False)
-
-    def read(area: Box) -> None:
-        for box in tiles_of(area):
-            slide.read_box(box, 1)
-
-    return read
-
-
-def by_region(path: Path) -> Read:
-    """Return what reads an area at once with the product."""
-    slide = open_slide(path, reader="fast", require_mpp=False)
-    return lambda area: slide.read_box(area, 1)
-
-
-VARIANTS: dict[str, Callable[[Path], Read]] = {
-    "OpenSlide, per tile": by_openslide,
-    "OpenSlide, per region of 8 x 8 tiles": by_openslide_region,
-    "tiffslide, per tile": by_tiffslide,
-    "wsi-her2, per tile": by_tile,
-    "wsi-her2, per region of 8 x 8 tiles": by_region,
+VARIANTS: dict[str, Callable[[Path], AbstractContextManager[Read]]] = {
+    "OpenSlide, per tile": partial(by_library, "openslide"),
+    "OpenSlide, per region of 8 x 8 tiles": partial(by_library, "openslide", at_once=True),
+    "tiffslide, per tile": partial(by_library, "tiffslide"),
+    "wsi-her2, per tile": by_product,
+    "wsi-her2, per region of 8 x 8 tiles": partial(by_product, at_once=True),
 }
-
-
-def tiles_of(area: Box) -> Iterator[Box]:
-    """Yield the tiles of an area, px of the slide."""
-    return (box._replace(x=area.x + box.x, y=area.y + box.y) for box in cut(area.size, TILE_PX))
 
 
 def report(name: str, path: Path, rounds: int) -> None:
@@ -165,11 +139,11 @@ def report(name: str, path: Path, rounds: int) -> None:
     rates: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     for _ in range(rounds):
         for variant, opened in VARIANTS.items():
-            read = opened(path)
-            start = time.process_time()
-            for area in areas:
-                read(area)
-            rates[variant].append(tiles / (time.process_time() - start))
+            with opened(path) as read:
+                start = time.process_time()
+                for area in areas:
+                    read(area)
+                rates[variant].append(tiles / (time.process_time() - start))
     base = statistics.median(rates["OpenSlide, per tile"])
     print(f"\n{name}: {info.size_l0.width} x {info.size_l0.height} px, {tiles} tiles a round, {rounds} rounds")
     for variant, found in rates.items():

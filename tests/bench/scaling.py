@@ -7,53 +7,31 @@ Usage: python tests/bench/scaling.py [--workers 1 4 16 64 128 256] [--seconds 10
    play 256 workers, sleeps are stretched to about CALM_RATE regions a second ("calm"); without sleeps the engine hands
    out as much as it can ("flat out"). What counts is the processors' time per region, since the machine is shared.
 2. Archive. All slides in virtual time, with the costs of step 1, the recorded seconds, and as many batches as given
-   on one scheduler. A batch does a slide's survey, its regions, and its tables and maps one after another.
+   on one scheduler. A batch has two slides at hand: while the regions of one are with the workers, it writes the tables
+   and maps of the one before and surveys the one after.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import random
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from heapq import heapify, heappop, heappush, heapreplace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
 
 import dask
 import numpy as np
 import psutil
+from archive_model import REGION_S, Costs, archive
 
 from wsi_pipeline.engine.executors import make_executor
 from wsi_pipeline.engine.interface import EngineOptions
-
-REGION_S = (
-    0.049, 0.055, 0.141, 0.142, 0.143, 0.144, 0.146, 0.146, 0.148, 0.149, 0.150, 0.151, 0.152, 0.152, 0.153, 0.154,
-    0.155, 0.156, 0.156, 0.157, 0.158, 0.158, 0.159, 0.160, 0.161, 0.162, 0.164, 0.164, 0.166, 0.167, 0.168, 0.170,
-    0.171, 0.172, 0.175, 0.177, 0.180, 0.183, 0.200, 0.396,
-)  # fmt: skip
-"""Processor's seconds to measure the cells of a region of 8 x 8 tiles, 0.25 um/px, all of it tissue or nearly so.
-
-Every tenth of 395 sorted values, recorded 2026-11-23 with the serial executor on four slides of 4,096 to 33,280 px
-made by large_slide.py; the shortest are regions at a slide's edge.
-"""
-
-HE_PASSES_S = (64 * 0.055 * 0.84, 64 * 0.055 * 0.16)
-"""Mean seconds to stain and to classify a region of H&E with light networks; 55 ms per tile in docs/performance.md."""
-
-SURVEY_S, FINISH_S = (0.35, 0.0032), (1.0, 0.0126)
-"""Processor's seconds of the batch itself, before and after a slide's regions: constant, and per region.
-
-Recorded as above: 0.38 and 1.90 s for 25 regions, 1.27 and 4.64 s for 289.
-"""
-
-REGIONS = (100, 500)
-"""Fewest and most regions of a slide of the archive; all numbers between are equally likely."""
+from wsi_pipeline.flows.packed import PackedTask
 
 CALM_RATE = 20.0
 """Regions a second that two cores, which play all parts at once, have time for."""
@@ -68,25 +46,13 @@ QUIET = {"distributed.worker.profile.enabled": False, "distributed.admin.system-
 """What a hundred workers in one process would spend their time on."""
 
 
-class Region(NamedTuple):
-    """What travels to a worker: how long to sleep, s, and masks of the size of a true region's."""
+@dataclass(frozen=True)
+class Region(PackedTask):
+    """What travels to a worker: how long to sleep, s, and masks like a true region's, packed as those are."""
 
     seconds: float
     allowed: np.ndarray
     piece: np.ndarray
-
-
-class Costs(NamedTuple):
-    """Processor's seconds per region of scheduler and client, and the share of a core the idle scheduler needs."""
-
-    scheduler: float
-    client: float
-    idle: float
-
-    @property
-    def most_per_second(self) -> float:
-        """Regions a second when scheduler and client take turns, as they do for most of a region's way."""
-        return (1 - self.idle) / (self.scheduler + self.client)
 
 
 async def region(task: Region) -> np.ndarray:
@@ -142,8 +108,9 @@ class Load:
 
     def __iter__(self) -> Iterator[Region]:
         rng = np.random.default_rng(5)
-        shape = (self._side, self._side)
-        allowed, piece = rng.random(shape) < 0.5, rng.integers(0, 5, shape).astype(np.uint16)
+        rows, columns = np.indices((self._side, self._side))
+        allowed = np.hypot(rows - 0.1 * self._side, columns - 0.3 * self._side) < 0.8 * self._side
+        piece = (allowed * (1 + (columns > rows))).astype(np.uint16)
         while time.monotonic() < self.until:
             yield Region(rng.choice(REGION_S) * self._stretch, allowed.copy(), piece.copy())
 
@@ -189,71 +156,6 @@ def live(workers: int, seconds: float, tiles: int) -> Costs:
         flush=True,
     )
     return costs
-
-
-class Slide:
-    """One slide's way through a batch: passes over its regions with the batch's own work before and after."""
-
-    def __init__(self, rng: random.Random, tiles: int, *, he: bool) -> None:
-        area = (tiles / 8) ** 2
-        regions = rng.randint(*REGIONS)
-        count = max(1, round(regions / area))
-        self.survey, self.finish = (fixed + each * regions for fixed, each in (SURVEY_S, FINISH_S))
-        scale = [seconds / fmean(REGION_S) for seconds in HE_PASSES_S] if he else []
-        self.passes = [[area * part * seconds for seconds in rng.choices(REGION_S, k=count)] for part in (*scale, 1.0)]
-
-
-class Batch:
-    """A batch that does one slide after another, with a bounded number of regions in flight."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.left: list[list[float]] = []
-        self.flying: list[float] = []
-        self.finish = 0.0
-
-    def next_at(self, now: float) -> float:
-        """Return when the next region can be handed out, or when all that fly have landed if there is none left."""
-        if not self.left[0]:
-            return max(self.flying, default=now)
-        return max(now, heappop(self.flying)) if len(self.flying) >= self.limit else now
-
-
-def archive(slides: int, workers: int, batches: int, costs: Costs, tiles: int, he: bool) -> tuple[float, float, float]:
-    """Simulate an archive; return hours, the busy share of the workers, and that of the scheduler."""
-    rng = random.Random(11)
-    free = [0.0] * workers
-    started = min(batches, slides)
-    going = [(0.0, number, Batch(EngineOptions().tasks_ahead * workers)) for number in range(started)]
-    heapify(going)
-    to_come, busy, tasks, scheduler, end = slides, 0.0, 0, 0.0, 0.0
-    share = 1 - costs.idle
-    while going:
-        now, number, batch = heappop(going)
-        if not batch.left:
-            now += batch.finish
-            end = max(end, now)
-            if to_come:
-                to_come -= 1
-                slide = Slide(rng, tiles, he=he)
-                batch.left, batch.finish = slide.passes, slide.finish
-                heappush(going, (now + slide.survey, number, batch))
-            continue
-        if not batch.left[0]:  # the pass has landed
-            batch.left.pop(0)
-            batch.flying.clear()
-            heappush(going, (now, number, batch))
-            continue
-        handed = now + costs.client
-        scheduler = max(scheduler, handed) + costs.scheduler / share
-        seconds = batch.left[0].pop()
-        landed = max(free[0], scheduler) + seconds
-        heapreplace(free, landed)
-        heappush(batch.flying, landed)
-        busy, tasks = busy + seconds, tasks + 1
-        heappush(going, (batch.next_at(scheduler), number, batch))
-    load = costs.idle + tasks * costs.scheduler / end
-    return end / 3600, busy / (end * workers), load
 
 
 def archives(measured: dict[int, Costs], slides: int, tiles: int) -> None:
