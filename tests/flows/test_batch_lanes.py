@@ -13,11 +13,14 @@ from wsi_pipeline.flows.batch import run_batch
 from wsi_pipeline.flows.batch_plan import plan_batch
 from wsi_pipeline.flows.batch_request import BatchRequest
 from wsi_pipeline.flows.batch_rows import SlideRow
+from wsi_pipeline.flows.memory_estimate import example_need
 from wsi_pipeline.flows.pool import SharedPool
 from wsi_pipeline.flows.request import ScoreRequest
 from wsi_pipeline.training.phantom import PhantomOptions, make_phantom, write_slide
 
 SETTINGS = load_settings(None, {"engine.executor": "serial", "models.classifier": "none", "tiling.region_tiles": 2})
+
+NEED = example_need(SETTINGS)
 
 
 class Diary:
@@ -81,12 +84,12 @@ def test_whoever_waits_for_the_workers_hears_that_the_batch_was_stopped() -> Non
 
     def wait() -> None:
         try:
-            with pool.lend(()):
+            with pool.lend((), NEED):
                 pytest.fail("lent twice")
         except StoppedError as error:
             ended.append(error)
 
-    with pool.lend(()) as executor:
+    with pool.lend((), NEED) as executor:
         waiting = threading.Thread(target=wait)
         waiting.start()
         pool.stop()

@@ -231,6 +231,7 @@ def test_patterns_match_what_glob_matches(
     path = folder.joinpath(*name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
-    found = {Path(match) for match in glob.glob(str(folder.joinpath(*pattern)), recursive=True)}  # noqa: PTH207
-    assert (path in found) == matches("/".join(name), pattern, is_folder=False)
-    assert (path.parent in found) == matches("/".join(name[:-1]), pattern, is_folder=True)
+    found = glob.glob(str(folder.joinpath(*pattern)), recursive=True)  # noqa: PTH207
+    # glob says "a/" of a file a for the pattern a/**, which opens nothing
+    assert (str(path) in found) == matches("/".join(name), pattern, is_folder=False)
+    assert (path.parent in map(Path, found)) == matches("/".join(name[:-1]), pattern, is_folder=True)

@@ -15,6 +15,7 @@ from wsi_pipeline.engine.executors import SerialExecutor
 from wsi_pipeline.engine.interface import Executor
 from wsi_pipeline.errors import ClusterError
 from wsi_pipeline.export.atomic import RunFolder
+from wsi_pipeline.flows.memory import Need
 from wsi_pipeline.flows.region import RegionTask
 from wsi_pipeline.flows.request import ScoreRequest
 from wsi_pipeline.flows.score import open_request, score_into
@@ -37,7 +38,7 @@ class DeadlyPool:
     resumes = False
 
     @contextmanager
-    def lend(self, gpus: tuple[int, ...]) -> Iterator[Executor]:  # noqa: ARG002
+    def lend(self, gpus: tuple[int, ...], need: Need) -> Iterator[Executor]:  # noqa: ARG002
         yield Deadly()
 
 

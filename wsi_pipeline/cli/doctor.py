@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -22,7 +21,7 @@ def doctor(
     lines = [f"{name}: {value}" for name, value in versions().items()]
     lines += [f"{name}: {value}" for name, value in machine().items()]
     lines.append(f"processors: {usable_processors()}")
-    lines.append(f"memory: {_memory_gb():.1f} GB")
+    lines += _memory()
     lines.append(f"device: {_device()}")
     lines += _networks()
     problems = []
@@ -36,12 +35,21 @@ def doctor(
     raise typer.Exit(1 if problems else 0)
 
 
-def _memory_gb() -> float:
-    """Return the machine's memory in GB (10^9 bytes), 0 where the system does not tell."""
-    names = getattr(os, "sysconf_names", {})
-    if "SC_PHYS_PAGES" not in names:
-        return 0.0
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+def _memory() -> list[str]:
+    """Return the lines on memory (GB of 10^9 bytes): what there is, what a run may use, how many workers that holds."""
+    from wsi_pipeline.config import load_settings  # noqa: PLC0415 - keeps --help quick
+    from wsi_pipeline.engine.memory import GB, allot, budget_bytes, machine_bytes, usable_bytes  # noqa: PLC0415
+    from wsi_pipeline.flows.memory_estimate import example_need  # noqa: PLC0415
+
+    settings = load_settings(None, {})
+    need = example_need(settings)
+    allotment = allot(settings.engine, 0, need.load(need.directing))
+    return [
+        f"memory: {machine_bytes() / GB:.1f} GB, of which this process may use {usable_bytes() / GB:.1f} GB",
+        f"memory for a run: {budget_bytes(settings.engine) / GB:.1f} GB (engine.memory_gb)",
+        f"workers that fit on a slide of 100,000 x 100,000 px, without networks: {allotment.workers} of "
+        f"{allotment.wanted} wanted, about {(need.worker + need.region) / GB:.2f} GB each",
+    ]
 
 
 def _device() -> str:

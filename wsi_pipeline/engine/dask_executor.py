@@ -20,6 +20,7 @@ from distributed.scheduler import KilledWorker
 from wsi_pipeline.engine.interface import GPU, EngineOptions, Outcome, Task
 from wsi_pipeline.engine.interrupts import interrupts_held
 from wsi_pipeline.engine.local_cluster import start_local_cluster, stop_local_cluster
+from wsi_pipeline.engine.memory import Allotment, WorkerLimit
 from wsi_pipeline.errors import ClusterError, StoppedError
 
 CONNECT_SECONDS = 10
@@ -67,10 +68,16 @@ class _Tasks(Generic[Task]):
 class DaskExecutor:
     """Keeps a bounded number of regions in flight, so that neither scheduler nor client fills up."""
 
-    def __init__(self, options: EngineOptions, scheduler: str | None, gpus: tuple[int, ...] = ()) -> None:
-        """Start a local cluster with a worker for each of `gpus`, or join `scheduler`. Raises ClusterError."""
+    def __init__(
+        self, options: EngineOptions, scheduler: str | None, gpus: tuple[int, ...], allotment: Allotment
+    ) -> None:
+        """Start a local cluster with the workers of `allotment`, one for each of `gpus`, or join `scheduler`.
+
+        Raises ClusterError.
+        """
         self._options = options
         self._gpus = gpus
+        self._allotment = allotment
         self._name = f"--scheduler {scheduler}" if scheduler else "dask"
         self._flying: dict[Future[Any], Any] = {}
         self._stopped = False
@@ -81,7 +88,7 @@ class DaskExecutor:
         dask.config.set({"distributed.admin.log-format": "%(message)s", "distributed.worker.daemon": False})
         if scheduler:
             _require_answer(scheduler)
-        self._cluster = None if scheduler else start_local_cluster(options, gpus)
+        self._cluster = None if scheduler else start_local_cluster(options, gpus, allotment)
         try:
             self._client = Client(self._cluster or scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, TimeoutError) as error:
@@ -146,9 +153,9 @@ class DaskExecutor:
                 return {}
 
     def _killed(self, future: Future[Any]) -> bool:
-        """Tell whether the task came to nothing because its worker died."""
+        """Tell whether the task came to nothing because its worker died, or had no memory left for it."""
         with self._losses_named():
-            return isinstance(future.exception(), KilledWorker)
+            return isinstance(future.exception(), KilledWorker | MemoryError)
 
     def _outcome(self, future: Future[Any]) -> Any:
         """Return what the function returned; its error, once nothing runs any more that could write into the run."""
@@ -220,7 +227,14 @@ class DaskExecutor:
             threads = self._client.nthreads()
             lane = {"gpu_threads": self._threads(device=True)} if self._gpus else {}
         kind = "dask local cluster" if self._cluster else "dask scheduler"
-        return {"executor": kind, "workers": len(threads), "threads": sum(threads.values()), **lane}
+        memory = self._allotment.describe() if self._cluster else {}
+        return {"executor": kind, "workers": len(threads), "threads": sum(threads.values()), **lane, **memory}
+
+    def limits(self) -> tuple[WorkerLimit, ...]:
+        """Return what limits each worker that is there now."""
+        with self._losses_named():
+            workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        return tuple(WorkerLimit(worker["memory_limit"] or 0, worker["nthreads"]) for worker in workers)
 
     def stop(self) -> None:
         """Let `run`, which another thread may be in, raise StoppedError soon."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from wsi_pipeline.engine.interface import EngineOptions, Executor, Outcome, Task
+from wsi_pipeline.engine.interface import EngineOptions, Outcome, Task
+from wsi_pipeline.engine.memory import UNKNOWN_LOAD, Allotment, LimitedExecutor, WorkerLimit, allot
 from wsi_pipeline.errors import StoppedError
 
 
@@ -15,8 +16,9 @@ class SerialExecutor:
     given_up: tuple[Any, ...] = ()
     """Always empty: a task that kills its process takes this one with it."""
 
-    def __init__(self) -> None:
-        """Hold nothing."""
+    def __init__(self, allotment: Allotment | None = None) -> None:
+        """Hold nothing; `allotment` is for the record."""
+        self._allotment = allotment
         self._stopped = False
 
     def run(
@@ -34,7 +36,11 @@ class SerialExecutor:
 
     def describe(self) -> dict[str, Any]:
         """Return the executor's name."""
-        return {"executor": "serial", "workers": 1}
+        return {"executor": "serial", "workers": 1} | (self._allotment.describe() if self._allotment else {})
+
+    def limits(self) -> tuple[WorkerLimit, ...]:
+        """Return nothing: there are no workers."""
+        return ()
 
     def stop(self) -> None:
         """Begin no further task."""
@@ -44,15 +50,18 @@ class SerialExecutor:
         """Nothing is held."""
 
 
-def make_executor(options: EngineOptions, scheduler: str | None, gpus: tuple[int, ...] = ()) -> Executor:
+def make_executor(
+    options: EngineOptions, scheduler: str | None, gpus: tuple[int, ...] = (), allotment: Allotment | None = None
+) -> LimitedExecutor:
     """Return the executor that the options ask for; `scheduler` is a dask address, or None for a local cluster.
 
     `gpus`: numbers of this machine's GPUs that the run uses; without any, tasks for a device run like all others. On a
-    scheduler any number means that its workers with the resource GPU are used.
+    scheduler any number means that its workers with the resource GPU are used. `allotment`: how many local workers
+    there are and what each may hold; without it all that are wanted, and equal parts of the budget.
     Raises ClusterError when the scheduler cannot be reached, or has no GPU although `gpus` asks for one.
     """
     if options.executor == "serial" and scheduler is None:
-        return SerialExecutor()
+        return SerialExecutor(allotment)
     from wsi_pipeline.engine.dask_executor import DaskExecutor  # noqa: PLC0415 - dask is heavy
 
-    return DaskExecutor(options, scheduler, gpus)
+    return DaskExecutor(options, scheduler, gpus, allotment or allot(options, len(gpus), UNKNOWN_LOAD))

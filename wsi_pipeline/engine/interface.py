@@ -27,6 +27,12 @@ class EngineOptions(BaseModel):
     device_threads: int = Field(
         4, ge=1, description="threads that share one GPU: one computes while others read and write"
     )
+    memory_gb: float | None = Field(
+        None,
+        gt=0,
+        description="memory that the run and its local workers may use together, 10^9 bytes; none means 80 % of what "
+        "the machine or its container has",
+    )
     tasks_ahead: int = Field(2, ge=1, description="regions handed to each worker thread ahead of time")
     max_unreadable_percent: float = Field(
         5.0, ge=0, le=100, description="a slide with more unreadable pixels in its tissue fails, percent"

@@ -10,8 +10,9 @@ from typing import Any
 import dask
 from distributed import Nanny, Scheduler, SpecCluster
 
-from wsi_pipeline.engine.interface import GPU, EngineOptions, usable_processors
+from wsi_pipeline.engine.interface import GPU, EngineOptions
 from wsi_pipeline.engine.interrupts import interrupts_held
+from wsi_pipeline.engine.memory import Allotment
 from wsi_pipeline.errors import ClusterError
 
 LOOPBACK = "127.0.0.1"
@@ -30,17 +31,32 @@ With dask's own 64 kB for the first, and the fixed 128 kB for the second that co
 fresh memory, and a third of a region's time goes into the system's clearing of it. 32 MiB is the most that glibc takes.
 """
 
+HOLDS_MEMORY = {
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": 1.0,
+    "distributed.worker.memory.monitor-interval": "100ms",
+}
+"""What becomes of a worker that holds more than its limit: it is killed, and its region tried again alone.
 
-def start_local_cluster(options: EngineOptions, gpus: tuple[int, ...] = ()) -> SpecCluster:
-    """Start worker processes on the loopback interface, without a dashboard. Raises ClusterError.
+Regions leave nothing in a worker that could be spilled to disk. A worker that only paused, as dask's would at 80 %,
+would keep its region and never go on. The nanny looks ten times a second at the resident memory, so that what a worker
+takes within a tenth of a second comes on top.
+"""
+
+
+def start_local_cluster(options: EngineOptions, gpus: tuple[int, ...], allotment: Allotment) -> SpecCluster:
+    """Start the worker processes of `allotment` on the loopback interface, without a dashboard. Raises ClusterError.
 
     Ordinary workers have one thread and, in a run with GPUs, see none of them. Each GPU has a worker of its own, which
     sees that GPU only and offers its threads as the resource GPU.
     """
     cluster = None
-    workers = {**_processor_workers(options, gpus), **_gpu_workers(options, gpus)}
+    workers = {**_processor_workers(gpus, allotment), **_gpu_workers(options, gpus, allotment)}
+    settings = HOLDS_MEMORY | {BEFORE_START: dask.config.get(BEFORE_START) | KEEPS_MEMORY}
     try:
-        with interrupts_held(), dask.config.set({BEFORE_START: dask.config.get(BEFORE_START) | KEEPS_MEMORY}):
+        with interrupts_held(), dask.config.set(settings):
             cluster = SpecCluster(
                 workers={name: {"cls": Nanny, "options": choices} for name, choices in workers.items()},
                 scheduler={
@@ -86,29 +102,28 @@ def gpu_names(gpus: tuple[int, ...]) -> list[str]:
     return [names[number] for number in gpus]
 
 
-def _processor_workers(options: EngineOptions, gpus: tuple[int, ...]) -> dict[str, dict[str, Any]]:
-    """Return the ordinary workers, by default one for each processor that no GPU's thread needs, and at least one."""
-    count = options.workers or max(usable_processors() - len(gpus) * options.device_threads, 1)
+def _processor_workers(gpus: tuple[int, ...], allotment: Allotment) -> dict[str, dict[str, Any]]:
+    """Return the ordinary workers."""
     hidden = {"env": {VISIBLE: ""}} if gpus else {}
-    return {f"cpu-{number}": _worker(1) | hidden for number in range(count)}
+    return {f"cpu-{number}": _worker(1, allotment.limit) | hidden for number in range(allotment.workers)}
 
 
-def _gpu_workers(options: EngineOptions, gpus: tuple[int, ...]) -> dict[str, dict[str, Any]]:
+def _gpu_workers(options: EngineOptions, gpus: tuple[int, ...], allotment: Allotment) -> dict[str, dict[str, Any]]:
     """Return one worker for each GPU; what is restarted after a crash has the same GPU and resource."""
     threads = options.device_threads
     return {
-        f"gpu-{number}": _worker(threads) | {"resources": {GPU: threads}, "env": {VISIBLE: name}}
+        f"gpu-{number}": _worker(threads, allotment.gpu_limit) | {"resources": {GPU: threads}, "env": {VISIBLE: name}}
         for number, name in enumerate(gpu_names(gpus))
     }
 
 
-def _worker(threads: int) -> dict[str, Any]:
-    """Return the options that all workers share."""
+def _worker(threads: int, limit: int) -> dict[str, Any]:
+    """Return the options that all workers share; `limit`: resident memory that a worker may hold, bytes."""
     return {
         "nthreads": threads,
         "host": LOOPBACK,
         "protocol": "tcp://",
         "dashboard": False,
-        "memory_limit": "auto",
+        "memory_limit": limit,
         "silence_logs": logging.CRITICAL,
     }

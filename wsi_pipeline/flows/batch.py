@@ -31,7 +31,7 @@ from wsi_pipeline.flows.batch_rows import SlideRow, failed_row, scored_row, wait
 from wsi_pipeline.flows.batch_store import BatchStore, Record
 from wsi_pipeline.flows.batch_summary import publish_summary, write_summary
 from wsi_pipeline.flows.pool import SharedPool
-from wsi_pipeline.flows.score import open_request, score_into
+from wsi_pipeline.flows.score import need_at_first, open_request, score_into
 from wsi_pipeline.results import Result
 
 SUMMARY_EVERY_S = 20.0
@@ -236,7 +236,7 @@ class _Batch:
             folder = KeptFolder.open(
                 work, request.out, note, is_free=lambda final: self._is_free(final, slide), is_ours=is_ours
             )
-            with folder:
+            with folder, self._pool.seat(need_at_first(opened, here)):
                 score_into(folder, opened, here, self._pool)
         return self._record(slide, folder.final, note, began)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from wsi_pipeline.errors import ClusterError, CorruptSlideError
 from wsi_pipeline.flows.driver import Driver
 from wsi_pipeline.flows.maps import FOLDER, VIRTUAL_IMAGE
+from wsi_pipeline.flows.memory_estimate import whole_need
 from wsi_pipeline.flows.networks import Network
 from wsi_pipeline.flows.plan import STATISTICS, RunPlan
 from wsi_pipeline.flows.pool import Pool
@@ -45,14 +46,15 @@ class Passed:
 def run_passes(plan: RunPlan, survey: Survey, request: ScoreRequest, watch: Stopwatch, pool: Pool) -> Passed:
     """Stain, classify and measure whatever the plan says, on an executor that `pool` lends.
 
-    Raises CorruptSlideError when too much of the tissue cannot be read, ClusterError, WeightsError.
+    Raises CorruptSlideError when too much of the tissue cannot be read, ClusterError, WeightsError, ResourceError when
+    the memory does not hold one worker.
     """
     passed = Passed(survey.white)
     if plan.refusal:
         return passed
     with ExitStack() as borrowed:
         with watch.stage("workers"):
-            lent = borrowed.enter_context(pool.lend(plan.networks.gpus))
+            lent = borrowed.enter_context(pool.lend(plan.networks.gpus, whole_need(plan, survey, request)))
         borrowed.enter_context(watch.stage("regions"))
         passed.spread = dict(lent.describe())
         executor = JournaledExecutor(lent, plan.parts) if pool.resumes else lent

@@ -10,6 +10,8 @@ from wsi_pipeline.export.atomic import LAST_PUBLISHED, RunFolder, require_space
 from wsi_pipeline.flows.context import RunContext
 from wsi_pipeline.flows.gather import Gathered, gather, gather_model_tiles
 from wsi_pipeline.flows.maps import FOLDER, create_maps, estimate_bytes, finish_maps
+from wsi_pipeline.flows.memory import Need, require_memory
+from wsi_pipeline.flows.memory_estimate import first_need
 from wsi_pipeline.flows.outputs import write_outputs
 from wsi_pipeline.flows.passes import run_passes
 from wsi_pipeline.flows.plan import RunPlan, plan_run
@@ -40,15 +42,21 @@ def open_request(request: ScoreRequest) -> Slide:
     return open_slide(request.slide, mpp=request.mpp, assume_mpp=request.assume_mpp, reader=request.reader)
 
 
+def need_at_first(slide: Slide, request: ScoreRequest) -> Need:
+    """Return the memory that a slide needs at the least, before anybody has looked at it."""
+    return first_need(make_grid(slide.info.size_l0, slide.info.mpp, request.settings.tiling), request)
+
+
 def score_into(folder: RunFolder, slide: Slide, request: ScoreRequest, pool: Pool) -> Result:
     """Score an open slide into an unfinished run folder, with an executor of `pool`, and return the record.
 
     Goes on where an earlier attempt ended, if `folder` is one that keeps what was done. Raises any WsiHer2Error.
     """
     watch = Stopwatch()
+    require_memory(need_at_first(slide, request), request.settings, request.scheduler, 0)
+    grid = make_grid(slide.info.size_l0, slide.info.mpp, request.settings.tiling)
     with watch.stage("hash"):
         sha256 = sha256_of(slide.info.path)
-    grid = make_grid(slide.info.size_l0, slide.info.mpp, request.settings.tiling)
     with watch.stage("survey"):
         survey = survey_slide(slide, grid, request)
     plan = plan_run(request, slide.info, survey, grid, folder.work)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from wsi_pipeline.config import Settings
-from wsi_pipeline.engine.executors import make_executor
 from wsi_pipeline.errors import ClusterError, UnsupportedSlideError
 from wsi_pipeline.export.atomic import RunFolder, require_space
 from wsi_pipeline.export.ome_tiff import write_ome_tiff
@@ -17,7 +15,9 @@ from wsi_pipeline.export.tables import write_json
 from wsi_pipeline.export.zarr_map import MapStore
 from wsi_pipeline.flows.driver import Driver
 from wsi_pipeline.flows.maps import FOLDER, MAP_NAMES, VIRTUAL_IMAGE, create_image, estimate_bytes
+from wsi_pipeline.flows.memory_estimate import stain_need
 from wsi_pipeline.flows.networks import Chosen, find_network
+from wsi_pipeline.flows.pool import OnePool
 from wsi_pipeline.flows.request import Progress, Say, ScoreRequest, silent
 from wsi_pipeline.flows.stain_pass import run_stain_pass
 from wsi_pipeline.flows.stain_region import StainPlan
@@ -63,7 +63,9 @@ def stain_slide(request: StainRequest) -> tuple[dict[str, Any], Path]:
         info, settings = slide.info, request.settings
         grid = make_grid_at(info.size_l0, info.mpp, chosen.manifest.mpp, settings.tiling)
         require_space(folder.work, estimate_bytes(grid, virtual=True))
-        looked = ScoreRequest(request.slide, request.out, settings, stain=request.stain, progress=request.progress)
+        looked = ScoreRequest(
+            request.slide, request.out, settings, stain=request.stain, progress=request.progress, say=request.say
+        )
         survey = survey_slide(slide, make_grid(info.size_l0, info.mpp, settings.tiling), looked)
         if survey.stain != "he":
             raise UnsupportedSlideError(request.slide, f"looks like {survey.stain}, not H&E", "say --stain he if it is")
@@ -71,7 +73,8 @@ def stain_slide(request: StainRequest) -> tuple[dict[str, Any], Path]:
         plan = StainPlan(spec, grid, chosen.network, folder.work / IMAGE, folder.work / "statistics.npz")
         (folder.work / FOLDER).mkdir()
         create_image(plan.image, grid)
-        with closing(make_executor(settings.engine, request.scheduler, chosen.gpus)) as executor:
+        need = stain_need(grid, chosen, looked)
+        with OnePool(settings, request.scheduler).lend(chosen.gpus, need) as executor:
             spread = dict(executor.describe())
             driver = Driver(executor, request.progress, watch)
             outcomes = run_stain_pass(plan, survey, settings.models.statistics, driver)

@@ -103,8 +103,7 @@ def survey_slide(slide: Slide, grid: Grid, request: ScoreRequest) -> Survey:
     settings = request.settings
     if slide.info.vendor in MADE_BY_RUNS:
         raise UnsupportedSlideError(request.slide, MADE_BY_RUNS[slide.info.vendor], "name the slide itself")
-    coarsest = min(OVERVIEW_UM / min(grid.mpp_l0), *grid.size_l0)  # an overview has at least one px per axis
-    step = 1 << max(int(np.log2(coarsest)), 0)
+    step = overview_step(grid)
     view = slide.overview(step)
     lost = 100.0 * view.unreadable / view.valid.size
     if lost > settings.engine.max_unreadable_percent:
@@ -141,6 +140,12 @@ def survey_slide(slide: Slide, grid: Grid, request: ScoreRequest) -> Survey:
         pieces,
         area,
     )
+
+
+def overview_step(grid: Grid) -> int:
+    """Return how many level-0 px along each axis are one of the overview: a power of two."""
+    coarsest = min(OVERVIEW_UM / min(grid.mpp_l0), *grid.size_l0)  # an overview has at least one px per axis
+    return 1 << max(int(np.log2(coarsest)), 0)
 
 
 def _thumbnail(slide: Slide, longest_px: int) -> NDArray[np.uint8]:
