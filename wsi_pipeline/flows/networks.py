@@ -112,6 +112,9 @@ def _find(kind: Kind, settings: Settings, folder: Path | None, missing: list[str
             raise
         missing.append(f"{NEEDED[kind]} needs {error.subject}: {error.remedy}")
         return None
+    if settings.engine.executor == "serial":
+        import torch  # noqa: F401, PLC0415 - needed here anyway, so that no other process is asked what it finds
+
     full = choose_runtime(FULL_NETWORK[kind], options)
     strong = full.device != "cpu" or full.backend == "openvino"
     weights = choose_weights(kind, wanted, folder, prefer_full=strong)

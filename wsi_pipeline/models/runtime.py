@@ -1,17 +1,17 @@
 """What runs a network: device, precision and backend, chosen once, said with the reason, and never changed silently.
 
-A Runtime is small and picklable and importing this module needs no torch. The choices rest on the measurements in
-docs/performance.md.
+A Runtime is small and picklable, and neither this module nor a choice imports torch. The choices rest on the
+measurements in docs/performance.md.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from wsi_pipeline.errors import UsageError
 from wsi_pipeline.models.extra import require_models_extra
+from wsi_pipeline.models.machine import cuda_capabilities, openvino_precisions, processor_has_bf16
 from wsi_pipeline.models.manifest import CLASSIFIERS, Architecture
 from wsi_pipeline.models.options import Backend, ModelOptions, Precision
 
@@ -75,38 +75,17 @@ def choose_runtime(architecture: Architecture, options: ModelOptions) -> Runtime
 
 def cuda_numbers(options: ModelOptions) -> tuple[int, ...]:
     """Return the CUDA devices that a run may spread its work over: all of them, or the one that was asked for."""
-    import torch  # noqa: PLC0415
-
     if options.device == "auto":
-        return tuple(range(torch.cuda.device_count()))
+        return tuple(range(len(cuda_capabilities())))
     return (int(options.device.partition(":")[2] or 0),)
-
-
-def openvino_precisions() -> frozenset[Precision]:
-    """Return the precisions in which OpenVINO computes on this processor; none when it is not installed."""
-    if importlib.util.find_spec("openvino") is None:
-        return frozenset()
-    from wsi_pipeline.models.openvino_backend import processor_precisions  # noqa: PLC0415 - OpenVINO is optional
-
-    return processor_precisions()
-
-
-def processor_has_bf16() -> bool:
-    """Return whether torch finds bf16 multiplication in this processor (avx512_bf16, which every AMX one has too)."""
-    import torch  # noqa: PLC0415
-
-    ask = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # get_capabilities() is public, but not in torch 2.11
-    return bool(ask()) if ask is not None else False
 
 
 def _device(options: ModelOptions, *, classifies: bool) -> tuple[str, str]:
     """Return "cpu" or "cuda:N", and the reason."""
-    import torch  # noqa: PLC0415
-
     wanted = options.device
     if wanted == "cpu":
         return "cpu", "cpu was asked for"
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = len(cuda_capabilities())
     if wanted == "auto":
         if options.backend == "openvino" and classifies:
             return "cpu", "OpenVINO runs on processors"
@@ -121,9 +100,7 @@ def _device(options: ModelOptions, *, classifies: bool) -> tuple[str, str]:
 
 def _on_cuda(architecture: Architecture, options: ModelOptions, device: str, reason: str) -> Runtime:
     """Return the runtime on a CUDA device: bf16, or fp16 where the device has none or the network needs the bits."""
-    import torch  # noqa: PLC0415
-
-    has_bf16 = torch.cuda.get_device_capability(int(device.partition(":")[2]))[0] >= BF16_COMPUTE_CAPABILITY
+    has_bf16 = cuda_capabilities()[int(device.partition(":")[2])] >= BF16_COMPUTE_CAPABILITY
     if options.precision == "bf16" and not has_bf16:
         raise UsageError("precision bf16", f"{device} does not compute in bf16", "use fp16 or fp32")
     if options.precision != "auto":
