@@ -10,7 +10,7 @@ scheduler=${1:?"usage: gpu_workers.sh tcp://SCHEDULER:8786 [THREADS]"}
 threads=${2:-4}
 
 # arrays' memory is kept for the next array, which dask's own value forbids
-export MALLOC_TRIM_THRESHOLD_=67108864 MALLOC_MMAP_THRESHOLD_=33554432
+export MALLOC_TRIM_THRESHOLD_=33554432 MALLOC_MMAP_THRESHOLD_=16777216
 
 # torch manages the GPU's memory itself, so that dask's own limits and spilling stay off
 OMP_NUM_THREADS=1 exec dask cuda worker "$scheduler" --nthreads "$threads" --resources "GPU=$threads" \

@@ -69,7 +69,7 @@ def main() -> int:
         # MALLOC_: arrays' memory is kept for the next array, which dask's own value forbids
         job_script_prologue=[
             "export OMP_NUM_THREADS=1",
-            "export MALLOC_TRIM_THRESHOLD_=67108864 MALLOC_MMAP_THRESHOLD_=33554432",
+            "export MALLOC_TRIM_THRESHOLD_=33554432 MALLOC_MMAP_THRESHOLD_=16777216",
         ],
         python=sys.executable,
     ) as cluster:

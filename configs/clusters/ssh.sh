@@ -13,7 +13,7 @@ scheduler=${1:?"usage: VENV=/shared/wsi-her2 ssh.sh SCHEDULER HOST..."}
 shift
 venv=${VENV:?"set VENV to the environment that wsi-her2 is installed in"}
 # arrays' memory is kept for the next array, which dask's own value forbids
-environment="OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=67108864 MALLOC_MMAP_THRESHOLD_=33554432"
+environment="OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=33554432 MALLOC_MMAP_THRESHOLD_=16777216"
 address=tcp://$scheduler:${PORT:-8786}
 
 trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT

@@ -10,6 +10,7 @@ import typer
 
 from wsi_pipeline.cli import (
     batch,
+    bench,
     calibrate,
     doctor,
     evaluate,
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("batch")(batch.batch)
+app.command("bench")(bench.bench)
 app.command("info")(info.info)
 app.command("doctor")(doctor.doctor)
 app.command("settings")(settings.settings)

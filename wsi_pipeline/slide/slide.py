@@ -43,6 +43,13 @@ class Slide:
         """Let go of the file; reads still running finish first, later ones raise UsageError."""
         self._reader = None
 
+    @property
+    def reader(self) -> Reader:
+        """The reader that serves this slide now. Raises UsageError for a closed slide."""
+        if self._reader is None:
+            raise UsageError(self.info.path, "the slide is closed")
+        return self._reader
+
     def overview(self, downsample: int) -> Pixels:
         """Return the whole slide at `downsample`, one px of the result per `downsample` level-0 px (rounded up)."""
         size = Size(*(ceil_div(side, downsample) for side in self.info.size_l0))
