@@ -99,3 +99,9 @@ class StoppedError(WsiHer2Error):
     """Ctrl-C ended a batch; what was done is kept."""
 
     exit_code = EXIT_INTERRUPTED
+
+
+class NothingToMeasureError(WsiHer2Error):
+    """A slide that a run would call not evaluable before it measures anything."""
+
+    exit_code = EXIT_NOT_EVALUABLE

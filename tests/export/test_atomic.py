@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,7 @@ import pytest
 from wsi_pipeline.errors import OutputError, ResourceError
 from wsi_pipeline.export import atomic
 from wsi_pipeline.export.atomic import (
+    LATE_S,
     RunFolder,
     free_bytes,
     plain_disk_errors,
@@ -259,3 +261,12 @@ def test_read_only_parent_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(OutputError, match="Permission denied"):
         RunFolder.create(tmp_path / "out")
+
+
+def test_what_a_thread_makes_late_is_deleted_too(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "out" / "run")
+    late = threading.Timer(LATE_S / 2, lambda: (run.work / "maps").mkdir(parents=True))
+    late.start()
+    run.discard()
+    late.join()
+    assert list(tmp_path.iterdir()) == []

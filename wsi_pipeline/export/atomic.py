@@ -23,6 +23,9 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 DISCARD_PASSES, DISCARD_PAUSE_S = 20, 0.05
 """How often, and how many seconds apart, an unfinished folder is deleted until it is gone."""
 
+LATE_S = 0.3
+"""How long after an interrupt zarr's own thread may still make folders; seen in 3 of 30 interrupts of maps at work."""
+
 PRIVATE = ".parts"
 """Folder inside an unfinished run folder for what only the run itself reads; gone before it is published."""
 
@@ -172,12 +175,15 @@ class RunFolder:
         return self.final
 
     def discard(self) -> None:
-        """Delete everything that this run made, parents included where they are empty; never raises."""
-        for _ in range(DISCARD_PASSES):
+        """Delete everything that this run made, parents included where they are empty; never raises.
+
+        What comes late, a file of a worker being stopped or a folder of zarr's thread, is deleted too.
+        """
+        for pause in (LATE_S, *[DISCARD_PAUSE_S] * DISCARD_PASSES):
             shutil.rmtree(self.work, ignore_errors=True)
+            time.sleep(pause)
             if not self.work.exists():
                 break
-            time.sleep(DISCARD_PAUSE_S)  # a worker being stopped, or a write of zarr under way, added a file
         for folder in self._made_parents:
             try:
                 folder.rmdir()

@@ -48,10 +48,6 @@ SCRATCH = "wsi-her2-bench"
 """What the hidden folder is called in which a benchmark works."""
 
 
-LATE_S = 0.3
-"""How long after Ctrl-C a write of zarr, which has a thread of its own, may make its folders anew, s."""
-
-
 class BenchOptions(BaseModel):
     """How much is measured."""
 
@@ -113,11 +109,6 @@ def scratch_folder(folder: Path) -> Iterator[Path]:
         if scratch is not None:
             raise
         raise OutputError(folder, error.problem, "name a folder on the disk that results go to: --folder") from error
-    except KeyboardInterrupt:
-        if scratch is not None:
-            scratch.discard()
-            time.sleep(LATE_S)
-        raise
     finally:
         if scratch is not None:
             scratch.discard()

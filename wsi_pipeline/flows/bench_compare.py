@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
+from wsi_pipeline.errors import NothingToMeasureError
 from wsi_pipeline.flows.bench_sides import SideRecord, in_turns, rate, ratio
-from wsi_pipeline.flows.bench_work import NothingToMeasureError, tissue_amount, tissue_tiles
+from wsi_pipeline.flows.bench_work import tissue_amount, tissue_tiles
 from wsi_pipeline.flows.request import ScoreRequest
 from wsi_pipeline.flows.score import open_request
 from wsi_pipeline.flows.survey import Survey, survey_slide

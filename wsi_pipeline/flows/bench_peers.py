@@ -16,13 +16,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from wsi_pipeline.engine.interface import usable_processors
-from wsi_pipeline.errors import UsageError
+from wsi_pipeline.errors import NothingToMeasureError, UsageError
 from wsi_pipeline.flows import peers
 from wsi_pipeline.flows.bench import scratch_folder
 from wsi_pipeline.flows.bench_programs import run_program
 from wsi_pipeline.flows.bench_rounds import drawn_boxes
 from wsi_pipeline.flows.bench_sides import SideRecord, in_turns, rate, ratio
-from wsi_pipeline.flows.bench_work import NothingToMeasureError, tissue_tiles
+from wsi_pipeline.flows.bench_work import tissue_tiles
 from wsi_pipeline.flows.networks import Chosen, find_network
 from wsi_pipeline.flows.plan import plan_run
 from wsi_pipeline.flows.request import ScoreRequest

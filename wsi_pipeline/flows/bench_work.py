@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from wsi_pipeline.errors import EXIT_NOT_EVALUABLE, WsiHer2Error
+from wsi_pipeline.errors import NothingToMeasureError
 from wsi_pipeline.flows.plan import RunPlan
 from wsi_pipeline.flows.survey import Survey
 from wsi_pipeline.flows.tile_region import TilePlan, TileTask, chosen_tiles
@@ -15,12 +15,6 @@ from wsi_pipeline.tiling import Grid, Region
 
 LEAST_REGIONS = 2
 """Regions of model tiles in a sample, where there are as many."""
-
-
-class NothingToMeasureError(WsiHer2Error):
-    """A slide that a run would call not evaluable before it measures anything."""
-
-    exit_code = EXIT_NOT_EVALUABLE
 
 
 class Load(NamedTuple):

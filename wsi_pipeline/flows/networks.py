@@ -10,6 +10,7 @@ from wsi_pipeline.config import Settings
 from wsi_pipeline.errors import WeightsError
 from wsi_pipeline.models.choosing import Kind, choose_weights
 from wsi_pipeline.models.extra import require_models_extra
+from wsi_pipeline.models.machine import look_from_here
 from wsi_pipeline.models.manifest import Architecture, Manifest
 from wsi_pipeline.models.runtime import Runtime, choose_runtime, cuda_numbers
 
@@ -113,8 +114,7 @@ def _find(kind: Kind, settings: Settings, folder: Path | None, missing: list[str
         missing.append(f"{NEEDED[kind]} needs {error.subject}: {error.remedy}")
         return None
     if settings.engine.executor == "serial":
-        import torch  # noqa: F401, PLC0415 - needed here anyway, so that no other process is asked what it finds
-
+        look_from_here()
     full = choose_runtime(FULL_NETWORK[kind], options)
     strong = full.device != "cpu" or full.backend == "openvino"
     weights = choose_weights(kind, wanted, folder, prefer_full=strong)

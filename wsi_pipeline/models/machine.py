@@ -41,6 +41,11 @@ def openvino_precisions() -> frozenset[Precision]:
     return frozenset(_openvino() if "torch" in sys.modules else _asked().openvino)
 
 
+def look_from_here() -> None:
+    """Ask no other process: this one will run the networks, and needs torch anyway."""
+    import torch  # noqa: F401, PLC0415
+
+
 def tell() -> None:
     """Print what there is as JSON, for the process that asked."""
     sys.stdout.write("\n" + json.dumps(Machine(_cuda(), _processor_bf16(), _openvino())) + "\n")
