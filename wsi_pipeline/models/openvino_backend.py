@@ -43,8 +43,10 @@ class OpenvinoTrunk:
             # traced here, since OpenVINO has torch run the trunk three times to see that it traced it well
             traced = jit.trace(trunk, torch.zeros(1, *shape[1:]), check_trace=False)
             model = openvino.convert_model(traced, input=list(shape))
+        # pinned, the single threads of all workers would share the first core
         settings = {
             "INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,
         }  # fmt: skip
         compiled = openvino.Core().compile_model(model, "CPU", settings)
         got = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
