@@ -75,3 +75,26 @@ def test_beyond_the_slide_is_white(slide: Slide) -> None:
     view = RescaledSlide(slide, 0.46)
     edge = view.read(Box(view.size.width - 3, -5, 10, 4))
     assert (edge == 255).all()
+
+
+@pytest.mark.parametrize("mpp", [0.46, 0.25, 1.0])
+def test_several_boxes_are_what_each_is_alone(slide: Slide, mpp: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = RescaledSlide(slide, mpp)
+    right, bottom = view.size
+    boxes = [Box(right - 30, 3, 61, 37), Box(0, bottom - 20, 64, 64), Box(5, 7, 31, 43)]  # two reach beyond the edge
+    alone = [view.read_pixels(box) for box in boxes]
+    reads = []
+    original = slide.read_box
+    monkeypatch.setattr(slide, "read_box", lambda box, step: reads.append(box) or original(box, step))
+    together = view.read_boxes(boxes)
+    assert len(reads) == 1
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one.rgb, other.rgb)
+        np.testing.assert_array_equal(one.valid, other.valid)
+
+
+def test_what_cannot_be_read_is_counted_once_for_all_boxes(slide: Slide, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = slide.read_box
+    monkeypatch.setattr(slide, "read_box", lambda box, step: original(box, step)._replace(unreadable=400))
+    found = RescaledSlide(slide, 0.5).read_boxes([Box(8, 9, 20, 30), Box(60, 9, 20, 30)])
+    assert [pixels.unreadable for pixels in found] == [100, 0]

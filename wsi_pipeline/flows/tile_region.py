@@ -109,19 +109,15 @@ def chosen_tiles(task: TileTask) -> tuple[list[Box], Columns]:
 
 
 def _read(plan: TilePlan, boxes: list[Box]) -> tuple[NDArray[np.uint8], int]:
-    """Return the pixels of whole tiles (T, H, W, 3), read in one piece, and how many of that could not be read.
+    """Return the pixels of whole tiles (T, H, W, 3), and how many of the area that they lie in could not be read.
 
     White beyond the slide's edge.
     """
     side = plan.grid.options.tile_px
     if not boxes:
         return np.zeros((0, side, side, 3), np.uint8), 0
-    left, top = min(box.x for box in boxes), min(box.y for box in boxes)
-    right, bottom = (max(box.x for box in boxes) + side, max(box.y for box in boxes) + side)
-    view = RescaledSlide(opened(plan.slide), plan.grid.mpp.x)
-    area = view.read_pixels(Box(left, top, right - left, bottom - top))
-    windows = [(slice(box.y - top, box.y - top + side), slice(box.x - left, box.x - left + side)) for box in boxes]
-    return np.stack([area.rgb[window] for window in windows]), area.unreadable
+    pixels = RescaledSlide(opened(plan.slide), plan.grid.mpp.x).read_boxes([Box(*box[:2], side, side) for box in boxes])
+    return np.stack([tile.rgb for tile in pixels]), sum(tile.unreadable for tile in pixels)
 
 
 def _answers(plan: TilePlan, network: Network, pixels: NDArray[np.uint8]) -> Columns:

@@ -14,6 +14,8 @@ from wsi_pipeline.slide.model import WHITE, LevelPixels
 Edges = NDArray[np.float64]
 """(n + 1,) borders of n output pixels along one axis, in source px from the source array's first px, ascending."""
 
+Matrix = NDArray[np.float64]
+
 MIN_VALID_SHARE = 0.5
 """An output pixel is valid when at least this share of its area was scanned and read."""
 
@@ -35,7 +37,7 @@ class _Block(NamedTuple):
 
     outputs: slice
     inputs: slice
-    overlaps: NDArray[np.float64]
+    overlaps: Matrix
 
 
 def area_mean(source: LevelPixels, edges_x: Edges, edges_y: Edges) -> LevelPixels:
@@ -49,8 +51,9 @@ def area_mean(source: LevelPixels, edges_x: Edges, edges_y: Edges) -> LevelPixel
     if step_x and step_y:
         return _whole_mean(source, step_x, step_y)
     blocks = _blocks(edges_x, source.rgb.shape[1])
+    mixed = [_interleaved(block.overlaps, 3) for block in blocks]
     bands = [
-        _band_mean(source, blocks, edges_y[first : first + BAND_ROWS + 1])
+        _band_mean(source, blocks, mixed, edges_y[first : first + BAND_ROWS + 1])
         for first in range(0, len(edges_y) - 1, BAND_ROWS)
     ]
     valid = np.concatenate([band.valid for band in bands if band.valid is not None])
@@ -82,8 +85,8 @@ def _whole_mean(source: LevelPixels, step_x: int, step_y: int) -> LevelPixels:
     return LevelPixels(rgb, valid)
 
 
-def _band_mean(source: LevelPixels, blocks_x: list[_Block], edges_y: Edges) -> LevelPixels:
-    """Return the means of the valid part of each output pixel, for any edges."""
+def _band_mean(source: LevelPixels, blocks_x: list[_Block], mixed: list[Matrix], edges_y: Edges) -> LevelPixels:
+    """Return the means of the valid part of each output pixel, for any edges; `mixed`: of three colours."""
     rows = slice(math.floor(edges_y[0]), math.ceil(edges_y[-1]))
     rgb = source.rgb[rows]
     valid = None if source.valid is None else source.valid[rows]
@@ -93,8 +96,9 @@ def _band_mean(source: LevelPixels, blocks_x: list[_Block], edges_y: Edges) -> L
         covered = area
     else:
         rgb = rgb * valid[..., np.newaxis]
-        covered = _integrals(valid[..., np.newaxis], blocks_x, blocks_y)[..., 0]
-    mean = _integrals(rgb, blocks_x, blocks_y)
+        alone = [block.overlaps.T for block in blocks_x]
+        covered = _integrals(valid[..., np.newaxis], blocks_x, alone, blocks_y)[..., 0]
+    mean = _integrals(rgb, blocks_x, mixed, blocks_y)
     mean /= np.repeat(np.maximum(covered, TIE_GUARD), 3, axis=1).reshape(mean.shape)  # quicker than three by three
     mean += 0.5 + TIE_GUARD  # halves upwards
     rgb = mean.astype(np.uint8)
@@ -121,8 +125,13 @@ def _lengths(blocks: list[_Block]) -> NDArray[np.float64]:
     return np.concatenate([block.overlaps.sum(axis=1) for block in blocks])
 
 
-def _integrals(values: NDArray[Any], blocks_x: list[_Block], blocks_y: list[_Block]) -> NDArray[np.float64]:
-    """Return the integrals of `values` (h, w, C) over each output px, (H, W, C), in products of small matrices."""
+def _integrals(
+    values: NDArray[Any], blocks_x: list[_Block], mixed: list[Matrix], blocks_y: list[_Block]
+) -> NDArray[np.float64]:
+    """Return the integrals of `values` (h, w, C) over each output px, (H, W, C), in products of small matrices.
+
+    `mixed`: `_interleaved` of each block across, for C channels.
+    """
     height, width, channels = blocks_y[-1].outputs.stop, blocks_x[-1].outputs.stop, values.shape[2]
     down = np.empty((height, values.shape[1] * channels))
     flat = values.reshape(len(values), -1)
@@ -131,14 +140,13 @@ def _integrals(values: NDArray[Any], blocks_x: list[_Block], blocks_y: list[_Blo
         for outputs, inputs, overlaps in blocks_y:
             np.matmul(overlaps, flat[inputs, part].astype(np.float64), out=down[outputs, part])
     sums = np.empty((height, width * channels))
-    for outputs, inputs, overlaps in blocks_x:
-        mixed = _interleaved(overlaps, channels)
+    for (outputs, inputs, _), matrix in zip(blocks_x, mixed, strict=True):
         columns, source = (slice(part.start * channels, part.stop * channels) for part in (outputs, inputs))
-        np.matmul(down[:, source], mixed, out=sums[:, columns])
+        np.matmul(down[:, source], matrix, out=sums[:, columns])
     return sums.reshape(height, width, channels)
 
 
-def _interleaved(overlaps: NDArray[np.float64], channels: int) -> NDArray[np.float64]:
+def _interleaved(overlaps: Matrix, channels: int) -> Matrix:
     """Return the matrix (inputs * C, outputs * C) by which rows of px with `channels` values each are multiplied."""
     outputs, inputs = overlaps.shape
     mixed = np.zeros((inputs, channels, outputs, channels))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,13 +34,35 @@ class RescaledSlide:
 
     def read_pixels(self, box: Box) -> Pixels:
         """Return the pixels of `box`, px of this view, and how many of them could not be decoded."""
-        step = self._step
-        edges_x = (box.x + np.arange(box.width + 1)) * self._ratio.x / step
-        edges_y = (box.y + np.arange(box.height + 1)) * self._ratio.y / step
-        left, top = math.floor(edges_x[0]), math.floor(edges_y[0])
-        window = Box(left, top, math.ceil(edges_x[-1]) - left, math.ceil(edges_y[-1]) - top)
-        pixels = self._slide.read_box(window.scaled(step), step)
-        mean = area_mean(LevelPixels(pixels.rgb, pixels.valid), edges_x - left, edges_y - top)
-        valid = np.ones(mean.rgb.shape[:2], bool) if mean.valid is None else mean.valid
+        return self.read_boxes([box])[0]
+
+    def read_boxes(self, boxes: Sequence[Box]) -> list[Pixels]:
+        """Return the pixels of each box, px of this view, and how many of each could not be decoded.
+
+        What they cover together is read from the file at once, and only the boxes are averaged. Pixels that could not
+        be decoded are counted for all boxes together, with the first.
+        """
+        step, windows = self._step, [self._window(box) for box in boxes]
+        left, top = min(window.x for window in windows), min(window.y for window in windows)
+        right, bottom = max(window.right for window in windows), max(window.bottom for window in windows)
+        pixels = self._slide.read_box(Box(left, top, right - left, bottom - top).scaled(step), step)
         unreadable = math.ceil(pixels.unreadable * step**2 / (self._ratio.x * self._ratio.y))
-        return Pixels(mean.rgb, valid, unreadable)
+        found: list[Pixels] = []
+        for box, window in zip(boxes, windows, strict=True):
+            part = np.s_[window.y - top : window.bottom - top, window.x - left : window.right - left]
+            edges_x, edges_y = self._edges(box)
+            mean = area_mean(LevelPixels(pixels.rgb[part], pixels.valid[part]), edges_x - window.x, edges_y - window.y)
+            valid = np.ones(mean.rgb.shape[:2], bool) if mean.valid is None else mean.valid
+            found.append(Pixels(mean.rgb, valid, 0 if found else unreadable))
+        return found
+
+    def _edges(self, box: Box) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the borders of the px of `box`, in px of what is read from the file: across and down."""
+        across, down = np.arange(box.x, box.right + 1), np.arange(box.y, box.bottom + 1)
+        return across * self._ratio.x / self._step, down * self._ratio.y / self._step
+
+    def _window(self, box: Box) -> Box:
+        """Return the whole px, of what is read from the file, that `box` lies in."""
+        edges_x, edges_y = self._edges(box)
+        left, top = math.floor(edges_x[0]), math.floor(edges_y[0])
+        return Box(left, top, math.ceil(edges_x[-1]) - left, math.ceil(edges_y[-1]) - top)
