@@ -29,9 +29,6 @@ DIRECTING = 200 * MB
 FINISHING = 275 * MB
 """This process when it writes the results: pyarrow, shapely, maps in blocks. Seen: 263."""
 
-TORCH_HERE = 630 * MB
-"""What torch, torchvision and OpenVINO add to this process, which asks them what they can run. Seen: 631."""
-
 PER_OVERVIEW_PX_SEEN, PER_OVERVIEW_PX_KEPT = 70, 14
 """Bytes per px of the overview while tissue is sought in it, and afterwards. Seen: 69 and 13 at 9.8 million px."""
 
@@ -94,7 +91,6 @@ def whole_need(plan: RunPlan, survey: Survey, request: ScoreRequest) -> Need:
     """Return what a slide needs, once it was looked at."""
     networks, settings = plan.networks, request.settings
     chosen = list(networks.chosen().values())
-    here = TORCH_HERE if chosen else 0
     kept = PER_OVERVIEW_PX_KEPT * survey.tissue.mask.size
     outcomes = _filled(plan.grid, survey) * (PER_REGION_HERE + (PER_NETWORK_REGION_HERE if chosen else 0))
     tissue_mm2 = float(survey.within.sum()) * survey.downsample**2 * plan.grid.mpp_l0.x * plan.grid.mpp_l0.y / 1e6
@@ -104,10 +100,10 @@ def whole_need(plan: RunPlan, survey: Survey, request: ScoreRequest) -> Need:
     regions = _regions(plan.grid, networks, plan.tile_grid, settings.cells)
     return Need(
         request.slide, request.say,
-        FINISHING + here,
+        FINISHING,
         SURVEYING + PER_OVERVIEW_PX_SEEN * survey.tissue.mask.size,
-        DIRECTING + here + kept + outcomes,
-        FINISHING + here + kept + outcomes + tables,
+        DIRECTING + kept + outcomes,
+        FINISHING + kept + outcomes + tables,
         kept,
         WORKER + (TORCH if chosen else 0) + sum(map(_network, chosen)),
         regions[0][1],
@@ -121,8 +117,7 @@ def stain_need(grid: Grid, chosen: Chosen, request: ScoreRequest) -> Need:
     first = first_need(grid, request)
     region = KEPT + _model_pass(grid)
     return Need(
-        request.slide, request.say, first.base + TORCH_HERE, first.surveying,
-        first.directing + TORCH_HERE, first.finishing + TORCH_HERE, first.kept,
+        request.slide, request.say, first.base, first.surveying, first.directing, first.finishing, first.kept,
         WORKER + TORCH + _network(chosen), region, CUDA if chosen.gpus else 0, (),
     )  # fmt: skip
 
