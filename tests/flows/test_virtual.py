@@ -272,13 +272,14 @@ def test_the_choice_is_said(samples: Path, weights: Path, tmp_path: Path) -> Non
 def test_tiles_that_could_not_be_read_are_counted(
     samples: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = RescaledSlide.read_pixels
+    plain = RescaledSlide.read_boxes
     lost = [2000]
 
-    def read(view: RescaledSlide, box: Box) -> Pixels:
-        return replace(plain(view, box), unreadable=lost[0])
+    def read(view: RescaledSlide, boxes: list[Box]) -> list[Pixels]:
+        first, *others = plain(view, boxes)
+        return [replace(first, unreadable=lost[0]), *others]
 
-    monkeypatch.setattr(RescaledSlide, "read_pixels", read)
+    monkeypatch.setattr(RescaledSlide, "read_boxes", read)
     slide = samples / "phantom_3plus.svs"
     result, _ = run(slide, tmp_path / "some", weights, evidence="tiles", rule__min_tiles=1)
     assert 0 < result.provenance["engine"]["unreadable_percent"] < 5
