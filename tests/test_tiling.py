@@ -67,3 +67,15 @@ def test_points_are_found_in_their_tile(along: float, down: float, mpp_x: float,
         if tile.x <= x_l0[0] / grid.ratio[0] < tile.right and tile.y <= y_l0[0] / grid.ratio[1] < tile.bottom
     ]
     assert holds == [True]
+
+
+def test_windows_of_tiles_cover_a_regions_map_once() -> None:
+    grid = make_grid(Size(1613, 1389), Mpp(0.25, 0.26), TilingOptions(region_tiles=4))
+    step = grid.options.map_px
+    for region in grid.regions():
+        covered = np.zeros([ceil_div(side, step) for side in reversed(region.core_an.size)], int)
+        for tile in grid.tiles(region):
+            window = grid.map_window(region, tile)
+            assert covered[window].shape == (ceil_div(tile.height, step), ceil_div(tile.width, step))
+            covered[window] += 1
+        assert (covered == 1).all()

@@ -85,6 +85,12 @@ class Grid:
         """Return how many tiles stand side by side on the slide."""
         return ceil_div(self.size_an.width, self.options.tile_px)
 
+    def map_window(self, region: Region, tile: Box) -> tuple[slice, slice]:
+        """Return rows and columns, of an array with one value per map px of `region`, that one of its tiles covers."""
+        core, step = region.core_an, self.options.map_px
+        left, top = (tile.x - core.x) // step, (tile.y - core.y) // step
+        return slice(top, top + ceil_div(tile.height, step)), slice(left, left + ceil_div(tile.width, step))
+
     def tile_number(self, tile: Box) -> int:
         """Return the number of a tile, counted row by row over the whole slide."""
         return tile.y // self.options.tile_px * self.tile_columns() + tile.x // self.options.tile_px

@@ -10,7 +10,7 @@ from wsi_pipeline.errors import NothingToMeasureError
 from wsi_pipeline.flows.plan import RunPlan
 from wsi_pipeline.flows.survey import Survey
 from wsi_pipeline.flows.tile_region import TilePlan, TileTask, chosen_tiles
-from wsi_pipeline.geometry import Box, ceil_div
+from wsi_pipeline.geometry import Box
 from wsi_pipeline.tiling import Grid, Region
 
 LEAST_REGIONS = 2
@@ -83,12 +83,10 @@ def count_work(plan: RunPlan, survey: Survey, batch_tiles: int) -> Work:
 
 def tissue_tiles(survey: Survey, grid: Grid, region: Region, *, full: bool = False) -> list[Box]:
     """Return the tiles of a region that hold any tissue, analysis px, as runs count them; or only those full of it."""
-    core, map_px = region.core_an, grid.options.map_px
-    allowed = survey.at(grid, core)[0]
+    allowed = survey.at(grid, region.core_an)[0]
     found = []
     for tile in grid.tiles(region):
-        left, top = (tile.x - core.x) // map_px, (tile.y - core.y) // map_px
-        part = allowed[top : top + ceil_div(tile.height, map_px), left : left + ceil_div(tile.width, map_px)]
+        part = allowed[grid.map_window(region, tile)]
         if part.all() if full else part.any():
             found.append(tile)
     return found

@@ -224,12 +224,10 @@ def _write_part(path: Path, columns: dict[str, NDArray[np.generic]]) -> None:
 
 def _tile_columns(task: RegionTask, stains: Stains, inner: Box) -> dict[str, NDArray[np.float64]]:
     """Return one row per tile of the region that holds any tissue to be measured."""
-    grid, core, map_px = task.plan.grid, task.region.core_an, task.plan.grid.options.map_px
+    grid, core = task.plan.grid, task.region.core_an
     rows = []
     for tile in grid.tiles(task.region):
-        left, top = (tile.x - core.x) // map_px, (tile.y - core.y) // map_px
-        right, bottom = left + ceil_div(tile.width, map_px), top + ceil_div(tile.height, map_px)
-        allowed = task.allowed[top:bottom, left:right]
+        allowed = task.allowed[grid.map_window(task.region, tile)]
         if not allowed.any():
             continue
         x, y = tile.x - core.x + inner.x, tile.y - core.y + inner.y

@@ -19,7 +19,7 @@ from wsi_pipeline.explain.uncertainty import softmax
 from wsi_pipeline.flows.networks import Network
 from wsi_pipeline.flows.packed import PackedTask
 from wsi_pipeline.flows.region import opened
-from wsi_pipeline.geometry import Box, ceil_div
+from wsi_pipeline.geometry import Box
 from wsi_pipeline.slide import RescaledSlide, SlideSpec
 from wsi_pipeline.stain.quality import QualityOptions, check_tiles
 from wsi_pipeline.tiling import Grid, Region
@@ -87,14 +87,13 @@ def process_tile_region(task: TileTask) -> TileOutcome:
 
 def chosen_tiles(task: TileTask) -> tuple[list[Box], Columns]:
     """Return the tiles with enough tissue, analysis px of the slide, and their columns of place, share and piece."""
-    grid, core, map_px = task.plan.grid, task.region.core_an, task.plan.grid.options.map_px
+    grid, options = task.plan.grid, task.plan.grid.options
     boxes, rows = [], []
     for tile in grid.tiles(task.region):
-        left, top = (tile.x - core.x) // map_px, (tile.y - core.y) // map_px
-        window = slice(top, top + ceil_div(tile.height, map_px)), slice(left, left + ceil_div(tile.width, map_px))
+        window = grid.map_window(task.region, tile)
         allowed = task.allowed[window]
-        share = float(allowed.sum()) * map_px**2 / grid.options.tile_px**2  # of the whole tile, also at the edge
-        if share == 0.0 or share < grid.options.min_tissue_share:
+        share = float(allowed.sum()) * options.map_px**2 / options.tile_px**2  # of the whole tile, also at the edge
+        if share == 0.0 or share < options.min_tissue_share:
             continue
         boxes.append(tile)
         piece = int(np.bincount(task.piece[window][allowed]).argmax())
