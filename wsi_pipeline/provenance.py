@@ -13,7 +13,7 @@ from wsi_pipeline import __version__
 
 PACKAGES = (
     "openslide-python", "openslide-bin", "tiffslide", "tifffile", "imagecodecs", "numpy", "opencv-python-headless",
-    "zarr", "dask", "distributed", "pyarrow", "shapely", "pydantic", "torch",
+    "numcodecs", "dask", "distributed", "pyarrow", "shapely", "pydantic", "torch",
 )  # fmt: skip
 """Packages whose version can change a result or its files."""
 

@@ -105,7 +105,7 @@ def regions_on_disk(out: Path) -> tuple[list[str], int, int]:
     moments, kept, beyond = [], 0, 0
     for work in works:
         outcomes = len(list(work.glob(".parts/journal/process_region/[0-9]*.npz")))
-        measured = len(list(work.glob(".parts/cells-??????.npz")))
+        measured = len(list(work.glob(".parts/cells-??????.npy")))
         if (work / "result.json").exists():  # the rerun needs no region of it
             moments.append("publishing")
             continue

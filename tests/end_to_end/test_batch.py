@@ -128,7 +128,7 @@ def test_killed_twice_and_run_again(
         os.killpg(batch.pid, signal.SIGKILL)
         batch.communicate()
         kept.append(len(outcomes(out)))
-        measured = len(list(out.glob(".work/runs/*/.parts/cells-??????.npz")))
+        measured = len(list(out.glob(".work/runs/*/.parts/cells-??????.npy")))
         assert measured - kept[-1] <= max(workers, 1), "no more than the regions in flight are lost"
     of_all_passes = len(list(out.glob(".work/runs/*/.parts/journal/*/[0-9]*.npz")))  # with torch, tiles are one too
     outcome = wsi_her2(*words, out=out, seconds=PATIENCE_S)

@@ -90,7 +90,7 @@ def cluster(folder: Path, threads: Sequence[int], **settings: str) -> Iterator[C
 
 def _parts(folder: Path) -> int:
     """Return how many regions of an unfinished run in `folder` are measured."""
-    return len(list(folder.glob(".run-*.partial-*/.parts/cells-??????.npz")))
+    return len(list(folder.glob(".run-*.partial-*/.parts/cells-??????.npy")))
 
 
 def _wait_for_parts(folder: Path, run: subprocess.Popen[str], least: int) -> None:

@@ -133,7 +133,7 @@ def workers_of(run: subprocess.Popen[str]) -> list[psutil.Process]:
 def wait_for_parts(folder: Path, run: subprocess.Popen[str], least: int = 1) -> None:
     """Wait until the run has measured `least` regions."""
     until = time.monotonic() + 60
-    while len(list(folder.glob(".run-*.partial-*/.parts/cells-??????.npz"))) < least:
+    while len(list(folder.glob(".run-*.partial-*/.parts/cells-??????.npy"))) < least:
         assert run.poll() is None, run.communicate()
         assert time.monotonic() < until
         time.sleep(0.002)
@@ -157,7 +157,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing(
         assert len(all_workers) == workers
         for worker in all_workers:  # stopped first, so that the run cannot end before the blow
             worker.send_signal(signal.SIGSTOP)
-        measured = len(list(tmp_path.glob(".run-*.partial-*/.parts/cells-??????.npz")))
+        measured = len(list(tmp_path.glob(".run-*.partial-*/.parts/cells-??????.npy")))
         victim, *others = all_workers
         victim.send_signal(signal.SIGKILL)
         for worker in others:

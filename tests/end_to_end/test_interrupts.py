@@ -55,7 +55,7 @@ def test_in_the_middle_of_the_regions(
 ) -> None:
     words = (*SMALL_REGIONS, "--set", f"engine.executor={engine}", "--set", "engine.workers=2")
     run = start("run", samples / "phantom_3plus.svs", "-o", tmp_path / "deep" / "results", *words)
-    wait_until(lambda: list(tmp_path.glob("deep/.*/.parts/cells-??????.npz")), run)
+    wait_until(lambda: list(tmp_path.glob("deep/.*/.parts/cells-??????.npy")), run)
     assert_interrupted(run, how, tmp_path)
 
 
@@ -73,7 +73,7 @@ def test_while_the_workers_start(
 def test_twice_in_a_row(samples: Path, start: Callable[..., Any], tmp_path: Path) -> None:
     words = (*SMALL_REGIONS, "--set", "engine.workers=2")
     run = start("run", samples / "phantom_3plus.svs", "-o", tmp_path / "results", *words)
-    wait_until(lambda: list(tmp_path.glob(".*/.parts/cells-??????.npz")), run)
+    wait_until(lambda: list(tmp_path.glob(".*/.parts/cells-??????.npy")), run)
     os.killpg(run.pid, signal.SIGINT)
     time.sleep(0.1)
     assert_interrupted(run, TO_ALL, tmp_path)

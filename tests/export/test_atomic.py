@@ -16,7 +16,7 @@ import pytest
 from wsi_pipeline.errors import OutputError, ResourceError
 from wsi_pipeline.export import atomic
 from wsi_pipeline.export.atomic import (
-    LATE_S,
+    DISCARD_PAUSE_S,
     RunFolder,
     free_bytes,
     plain_disk_errors,
@@ -263,9 +263,9 @@ def test_read_only_parent_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         RunFolder.create(tmp_path / "out")
 
 
-def test_what_a_thread_makes_late_is_deleted_too(tmp_path: Path) -> None:
+def test_what_comes_late_is_deleted_too(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "out" / "run")
-    late = threading.Timer(LATE_S / 2, lambda: (run.work / "maps").mkdir(parents=True))
+    late = threading.Timer(DISCARD_PAUSE_S / 2, lambda: (run.work / "maps").mkdir(parents=True))
     late.start()
     run.discard()
     late.join()

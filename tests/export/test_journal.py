@@ -42,7 +42,7 @@ def assert_equal(one: Any, other: Any) -> None:
 @pytest.mark.parametrize(
     "outcome",
     [
-        RegionOutcome(7, {"tile": np.array([1.5, 2.5]), "dab_od": np.zeros(0)}, 12, 0, 4096, {"read": 0.1 + 0.2}),
+        RegionOutcome(7, {"tile": np.array([1.5, 2.5]), "dab_od": np.zeros(0)}, 12, 0, 4096, {"read": 0.1 + 0.2}, True),
         TileOutcome(3, TILES, 64, 2, {"read": 1e-17}),
         TileOutcome(4, {}, 0, 0, {}),
         StainOutcome(5, 6, {"stain": 0.25}),

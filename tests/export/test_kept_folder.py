@@ -29,14 +29,14 @@ def begin(folder: KeptFolder) -> None:
     (folder.work / "maps" / "class.zarr" / "0" / "chunk").write_text("of a region")
     (folder.private / "journal").mkdir()
     (folder.private / "journal" / "000001.npz").write_text("outcome")
-    (folder.private / "cells-000001.npz").write_text("cells")
+    (folder.private / "cells-000001.npy").write_text("cells")
 
 
 def names(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-REGION = {"maps/class.zarr/0/chunk", ".parts/journal/000001.npz", ".parts/cells-000001.npz", ".parts/key.json"}
+REGION = {"maps/class.zarr/0/chunk", ".parts/journal/000001.npz", ".parts/cells-000001.npy", ".parts/key.json"}
 
 
 def test_the_same_key_takes_up_what_regions_left_and_nothing_else(tmp_path: Path) -> None:

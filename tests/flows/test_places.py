@@ -17,7 +17,8 @@ from wsi_pipeline.engine.executors import make_executor
 from wsi_pipeline.engine.interface import EngineOptions
 from wsi_pipeline.export.zarr_map import MapStore
 from wsi_pipeline.flows.maps import chunk_px, create_maps
-from wsi_pipeline.flows.region import CLASS_MAP, DENSITY_MAP, RegionPlan, RegionTask, process_region
+from wsi_pipeline.flows.pyramids import CLASS_MAP, DENSITY_MAP, blocks_of
+from wsi_pipeline.flows.region import RegionPlan, RegionTask, process_region, read_part
 from wsi_pipeline.flows.request import ScoreRequest
 from wsi_pipeline.flows.score import score_slide
 from wsi_pipeline.geometry import Box, Mpp, Size
@@ -71,11 +72,12 @@ def run_regions(folder: Path, case: Case) -> tuple[dict[str, np.ndarray], dict[s
         spec, round(0.25 / case.mpp), grid, WHITE, load_assay("default"), settings.cells, maps, folder / "parts"
     )
     tasks = []
+    blocks = blocks_of(grid, grid.regions())
     for region in grid.regions():
         shape = (-(-region.core_an.height // 8), -(-region.core_an.width // 8))
-        tasks.append(RegionTask(plan, region, np.ones(shape, bool), np.ones(shape, np.uint16)))
+        tasks.append(RegionTask(plan, region, blocks[region.index], np.ones(shape, bool), np.ones(shape, np.uint16)))
     outcomes = list(make_executor(EngineOptions(executor="serial"), None).run(process_region, tasks))
-    parts = [dict(np.load(path)) for path in sorted((folder / "parts").glob("*.npz"))]
+    parts = [read_part(path) for path in sorted((folder / "parts").glob("*.npy"))]
     assert [outcome.cells for outcome in outcomes] == [len(part["x_l0"]) for part in parts]
     cells = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     whole = Box(0, 0, 10_000, 10_000)

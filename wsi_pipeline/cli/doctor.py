@@ -25,7 +25,7 @@ def doctor(
     lines.append(f"device: {_device()}")
     lines += _networks()
     problems = []
-    for name in ("openslide", "tiffslide", "cv2", "zarr", "distributed"):
+    for name in ("openslide", "tiffslide", "cv2", "numcodecs", "distributed"):
         problem = _import_problem(name)
         lines.append(f"reads and writes with {name}: {problem or 'yes'}")
         problems += [problem] if problem else []

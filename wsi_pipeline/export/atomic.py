@@ -23,9 +23,6 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 DISCARD_PASSES, DISCARD_PAUSE_S = 20, 0.05
 """How often, and how many seconds apart, an unfinished folder is deleted until it is gone."""
 
-LATE_S = 0.3
-"""How long after an interrupt zarr's own thread may still make folders; seen in 3 of 30 interrupts of maps at work."""
-
 PRIVATE = ".parts"
 """Folder inside an unfinished run folder for what only the run itself reads; gone before it is published."""
 
@@ -177,11 +174,11 @@ class RunFolder:
     def discard(self) -> None:
         """Delete everything that this run made, parents included where they are empty; never raises.
 
-        What comes late, a file of a worker being stopped or a folder of zarr's thread, is deleted too.
+        What comes late, such as a file of a worker being stopped, is deleted too.
         """
-        for pause in (LATE_S, *[DISCARD_PAUSE_S] * DISCARD_PASSES):
+        for _ in range(DISCARD_PASSES):
             shutil.rmtree(self.work, ignore_errors=True)
-            time.sleep(pause)
+            time.sleep(DISCARD_PAUSE_S)
             if not self.work.exists():
                 break
         for folder in self._made_parents:

@@ -32,7 +32,7 @@ PUBLISHING = ".publishing.json"
 """Ending of the file beside the work folder that says that the run is whole and where it is to end."""
 
 HALF_WRITTEN = ("*.partial", ".*.tmp")
-"""Names under which zarr and `write_atomic` write before they rename: left behind by a killed process."""
+"""Names under which chunks of maps and `write_atomic` are written before they are renamed: what a kill leaves."""
 
 
 class KeptFolder(RunFolder):

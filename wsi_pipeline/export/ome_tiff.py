@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from xml.etree import ElementTree
@@ -127,7 +128,7 @@ def _facts(store: MapStore) -> _Facts:
 
 def _pixel_bytes(store: MapStore) -> int:
     """Return the bytes of all levels' pixels."""
-    return sum(int(array.nbytes) for array in store.levels)
+    return sum(prod(level.shape) * level.dtype.itemsize for level in store.levels)
 
 
 def ome_xml(store: MapStore, facts: _Facts) -> str:

@@ -29,7 +29,8 @@ def write_parquet(
     fields = [
         field.with_metadata({"unit": units[field.name]}) if field.name in units else field for field in table.schema
     ]
-    described = table.cast(pa.schema(fields, metadata={**(table.schema.metadata or {}), **_as_bytes(metadata)}))
+    schema = pa.schema(fields, metadata={**(table.schema.metadata or {}), **_as_bytes(metadata)})
+    described = pa.Table.from_arrays(table.columns, schema=schema)  # a cast would import all of pyarrow.compute
 
     def write(file: BinaryIO) -> None:
         pq.write_table(described, file, compression="zstd")

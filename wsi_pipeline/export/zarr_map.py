@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import zarr
-from numcodecs import Blosc
 
 from wsi_pipeline.errors import OutputError
 from wsi_pipeline.export.atomic import plain_disk_errors, refuse_zarr_parent, write_atomic
 from wsi_pipeline.export.ngff import MapSpec, level_sizes, ngff_attributes, ome_xml
+from wsi_pipeline.export.zarr_level import MapLevel
 from wsi_pipeline.geometry import Box, Size, ceil_div, cut
 
 Pixels = npt.NDArray[Any]
 """(H, W) for a gray map, (H, W, 3) for an RGB map; the store's dtype."""
 
-PYRAMID_BLOCK_CHUNKS = 4
-"""Side of the blocks in which levels are built, in chunks: 4 x 256 px read 2048 x 2048 px at a time, 12 MB of RGB."""
+ZARR_GROUP = '{\n  "zarr_format": 2\n}'
+"""Content of a `.zgroup` (Zarr v2 specification)."""
+
+PYRAMID_BLOCK_CHUNKS = 2
+"""Side of the blocks in which levels are built, in chunks: 2 x 256 px read 1024 x 1024 px at a time, 3 MB of RGB."""
+
+Reduction = Literal["mean", "mode"]
+"""How 2 x 2 px become one; see MapStore.build_levels."""
 
 
 class MapStore:
@@ -43,21 +49,11 @@ class MapStore:
         if path.exists():
             raise OutputError(path, "exists already; viewers would show its old pixels", "write a new run")
         with plain_disk_errors(path):
-            group = zarr.open_group(path, mode="w-", zarr_format=2)
+            path.mkdir()
+            (path / ".zgroup").write_text(ZARR_GROUP, encoding="utf-8")
             for level, size in enumerate(level_sizes(spec.size_map, spec.chunk)):
-                group.create_array(
-                    str(level),
-                    shape=(spec.channel_count, size.height, size.width),
-                    chunks=(1, spec.chunk, spec.chunk),
-                    dtype=spec.dtype,
-                    compressors=Blosc(
-                        cname="zstd", clevel=5, shuffle=Blosc.SHUFFLE
-                    ),  # plain zstd does not open in QuPath
-                    filters=None,
-                    order="C",
-                    fill_value=spec.fill,
-                    chunk_key_encoding={"name": "v2", "separator": "/"},
-                )
+                shape = (spec.channel_count, size.height, size.width)
+                MapLevel.declare(path / str(level), shape, spec.chunk, spec.dtype, spec.fill)
             _write_metadata(path, spec)
         return cls(path)
 
@@ -69,22 +65,19 @@ class MapStore:
         return cls(path)
 
     @cached_property
-    def levels(self) -> list[zarr.Array[Any]]:
-        """The arrays, (C, H, W), full size first."""
-        group = zarr.open_group(self.path, mode="r+", zarr_format=2)
-        datasets: Any = group.attrs["multiscales"]
-        arrays = [group[entry["path"]] for entry in datasets[0]["datasets"]]
-        return [array for array in arrays if isinstance(array, zarr.Array)]
+    def levels(self) -> list[MapLevel]:
+        """The arrays, (C, H, W), full size first. Raises OutputError."""
+        attributes = json.loads((self.path / ".zattrs").read_text(encoding="utf-8"))
+        return [MapLevel(self.path / entry["path"]) for entry in attributes["multiscales"][0]["datasets"]]
 
     def size(self, level: int = 0) -> Size:
         """Return the size of `level`, px of that level."""
-        _, height, width = self.levels[level].shape
-        return Size(width, height)
+        return self.levels[level].size
 
     @property
     def chunk(self) -> int:
         """Side of a chunk, px."""
-        return int(self.levels[0].chunks[-1])
+        return self.levels[0].chunk
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel to another process as a path: open arrays stay here."""
@@ -96,17 +89,16 @@ class MapStore:
         The block covers whole chunks, or ends at the map's edge, so that no two callers ever share a chunk.
         Raises OutputError for anything else, ResourceError when the disk is full.
         """
-        array = self.levels[level]
         planes = np.moveaxis(block, -1, 0) if block.ndim == 3 else block[np.newaxis]
         channels, height, width = planes.shape
         box = Box(x_map, y_map, width, height)
         self._check_block(box, channels, planes.dtype, level)
         with plain_disk_errors(self.path):
-            array[:, box.y : box.bottom, box.x : box.right] = np.ascontiguousarray(planes)
+            self.levels[level].write(box, planes)
 
     def read_block(self, box: Box, level: int = 0) -> Pixels:
         """Return the pixels of `box` (px of `level`), (H, W) or (H, W, 3), cropped at the map's edge."""
-        planes = np.asarray(self.levels[level][:, box.y : box.bottom, box.x : box.right])
+        planes = self.levels[level].read(box)
         return np.moveaxis(planes, 0, -1) if planes.shape[0] > 1 else planes[0]
 
     def is_untouched(self, box: Box, level: int = 0) -> bool:
@@ -114,12 +106,7 @@ class MapStore:
 
         A slide's maps are mostly such: glass.
         """
-        folder, chunk = self.path / str(level), self.chunk
-        rows = range(box.y // chunk, ceil_div(min(box.bottom, self.size(level).height), chunk))
-        columns = range(box.x // chunk, ceil_div(min(box.right, self.size(level).width), chunk))
-        channels = range(self.levels[level].shape[0])
-        places = (folder / str(channel) / str(row) for channel in channels for row in rows)
-        return not any((place / str(column)).exists() for place in places if place.exists() for column in columns)
+        return self.levels[level].is_untouched(box)
 
     def write_levels(self, x_map: int, y_map: int, block: Pixels, levels: int) -> None:
         """Write `block` as `write_block` does, and its means of 2 x 2 px into as many of the next levels.
@@ -130,22 +117,36 @@ class MapStore:
             self.write_block(x_map >> level, y_map >> level, block, level)
             block = halve_by_mean(block)
 
-    def build_pyramid(self, reduction: Literal["mean", "mode"] = "mean", first: int = 1) -> None:
-        """Fill levels `first` and up, block by block, from the level below.
+    def build_pyramid(self, reduction: Reduction = "mean", first: int = 1) -> None:
+        """Fill levels `first` and up of the whole map; see `build_levels`."""
+        self.build_levels(reduction, range(first, len(self.levels)), Box(0, 0, *self.size()))
+
+    def build_levels(self, reduction: Reduction, levels: range, box_map: Box) -> None:
+        """Fill these levels of `box_map` (px of full size, whole chunks of all of them), each from the level below.
 
         "mean" averages 2 x 2 px (heat, RGB); "mode" keeps the commonest of the four (class colours do not mix).
-        Raises OutputError, ResourceError.
+        Levels that the map does not have are passed over. Raises OutputError, ResourceError.
         """
-        for level in range(first, len(self.levels)):
-            for box in cut(self.size(level), self.chunk * PYRAMID_BLOCK_CHUNKS):
+        for level in levels:
+            for box in self.blocks(level, box_map):
                 if self.is_untouched(box.scaled(2), level - 1):
                     continue
                 finer = self.read_block(box.scaled(2), level - 1)
-                fill = int(self.levels[level].fill_value)
+                fill = self.levels[level].fill
                 if (finer == fill).all():
                     continue
                 halved = halve_by_mean(finer) if reduction == "mean" else halve_by_mode(finer, fill)
                 self.write_block(box.x, box.y, halved, level)
+
+    def blocks(self, level: int, box_map: Box) -> Iterator[Box]:
+        """Yield boxes of whole chunks, px of `level`, that cover `box_map` (px of full size) there, none too large."""
+        if level >= len(self.levels):
+            return
+        left, top = box_map.x >> level, box_map.y >> level
+        width, height = (ceil_div(side, 1 << level) for side in box_map.size)
+        inside = Box(left, top, width, height).intersection(Box(0, 0, *self.size(level)))
+        for box in cut(inside.size, self.chunk * PYRAMID_BLOCK_CHUNKS):
+            yield Box(left + box.x, top + box.y, box.width, box.height)
 
     def _check_block(self, box: Box, channels: int, dtype: np.dtype[Any], level: int) -> None:
         """Raise OutputError unless `box` is made of whole chunks of `level`, of the right kind."""
@@ -192,6 +193,14 @@ def halve_by_mode(pixels: Pixels, fill: int) -> Pixels:
         halved = halve_by_mode(red << 16 | green << 8 | blue, fill * 0x010101)
         return np.stack([halved >> shift & 255 for shift in (16, 8, 0)], axis=-1).astype(pixels.dtype)
     corners = _corners(pixels)
+    halved = corners[0].copy()
+    mixed = np.logical_or.reduce([corner != halved for corner in corners[1:]])  # most areas of a class map are not
+    halved[mixed] = _winners([corner[mixed] for corner in corners], fill)
+    return halved
+
+
+def _winners(corners: list[Pixels], fill: int) -> Pixels:
+    """Return the commonest of the four values (N,) of each of N pixels; of equals, the first that is not `fill`."""
     votes = []
     for corner in corners:
         same = sum((corner == other).view(np.uint8) for other in corners)
@@ -216,5 +225,5 @@ def _write_metadata(path: Path, spec: MapSpec) -> None:
     write_atomic(path / ".zattrs", json.dumps(ngff_attributes(spec), indent=2, ensure_ascii=False).encode())
     ome = path / "OME"
     ome.mkdir()
-    write_atomic(ome / ".zgroup", b'{\n  "zarr_format": 2\n}')
+    write_atomic(ome / ".zgroup", ZARR_GROUP.encode())
     write_atomic(ome / "METADATA.ome.xml", ome_xml(spec).encode())

@@ -18,7 +18,7 @@ from wsi_pipeline.flows.bench_work import Sample
 from wsi_pipeline.flows.maps import VIRTUAL_IMAGE
 from wsi_pipeline.flows.networks import Chosen
 from wsi_pipeline.flows.plan import RunPlan
-from wsi_pipeline.flows.region import CLASS_MAP, COLOUR_MAP, DENSITY_MAP
+from wsi_pipeline.flows.pyramids import CLASS_MAP, COLOUR_MAP, DENSITY_MAP
 from wsi_pipeline.flows.survey import Survey
 from wsi_pipeline.geometry import Box
 from wsi_pipeline.slide import Slide, decode_only

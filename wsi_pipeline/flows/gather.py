@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wsi_pipeline.cells.classify import CELL_CLASSES
 from wsi_pipeline.explain.uncertainty import entropy_bits, softmax
-from wsi_pipeline.flows.region import PART_NAME, RegionOutcome
+from wsi_pipeline.flows.region import PART_NAME, RegionOutcome, read_part
 from wsi_pipeline.flows.tile_region import Columns, TileOutcome
 from wsi_pipeline.tiling import Grid
 
@@ -43,7 +43,7 @@ def gather(outcomes: list[RegionOutcome], parts: Path, pieces: tuple[int, ...]) 
     `pieces`: numbers of the tissue pieces that count towards the slide score. Returns cells and tiles.
     """
     ordered = sorted(outcomes, key=lambda outcome: outcome.index)
-    cells = _joined([dict(np.load(parts / PART_NAME.format(outcome.index))) for outcome in ordered])
+    cells = _joined([read_part(parts / PART_NAME.format(outcome.index)) for outcome in ordered])
     tiles = _joined([outcome.tiles for outcome in ordered])
     if not tiles or len(tiles["tile"]) == 0:
         return {}, {}

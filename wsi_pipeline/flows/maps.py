@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import gcd
 from pathlib import Path
 
 import numpy as np
 
-from wsi_pipeline.explain.pseudocolour import colour_density
 from wsi_pipeline.export.ngff import MapSpec
-from wsi_pipeline.export.zarr_map import PYRAMID_BLOCK_CHUNKS, MapStore, levels_alone
+from wsi_pipeline.export.zarr_map import MapStore, levels_alone
 from wsi_pipeline.flows.gather import Gathered
-from wsi_pipeline.flows.region import CLASS_MAP, COLOUR_MAP, DENSITY_MAP, SHARE_MAP
+from wsi_pipeline.flows.pyramids import CLASS_MAP, COLOUR_MAP, DENSITY_MAP, Block, build_rest
 from wsi_pipeline.geometry import Size, ceil_div, cut
 from wsi_pipeline.tiling import Grid
 
 FOLDER = "maps"
 
 VIRTUAL_IMAGE = "virtual_ihc.ome.zarr"
+
+SHARE_MAP = "positive_share.ome.zarr"
 
 CHUNK_PX, LARGEST_CHUNK_PX = 256, 1024
 """Sides of chunks that QuPath reads well, px."""
@@ -86,23 +88,16 @@ def chunk_px(grid: Grid, step: int) -> int:
     return side if side <= LARGEST_CHUNK_PX else gcd(side, LARGEST_CHUNK_PX)
 
 
-def finish_maps(folder: Path, grid: Grid, gathered: Gathered) -> None:
-    """Write the map of positive shares, build the pyramids of all maps, and colour the density."""
+def finish_maps(folder: Path, grid: Grid, gathered: Gathered, unfinished: Iterable[Block]) -> None:
+    """Write the map of positive shares, and the levels of the others that are still missing.
+
+    `unfinished`: blocks whose levels no region wrote.
+    """
     if not (folder / CLASS_MAP).exists():
         return
     _write_shares(MapStore.open(folder / SHARE_MAP), grid, gathered)
-    MapStore.open(folder / CLASS_MAP).build_pyramid("mode")
     MapStore.open(folder / SHARE_MAP).build_pyramid("mean")
-    _finish_density(MapStore.open(folder / DENSITY_MAP), MapStore.open(folder / COLOUR_MAP))
-
-
-def _finish_density(density: MapStore, coloured: MapStore) -> None:
-    """Build the upper levels of the density map, and colour each of them, since colours have no mean."""
-    density.build_pyramid("mean")
-    for level in range(1, len(density.levels)):
-        for box in cut(density.size(level), density.chunk * PYRAMID_BLOCK_CHUNKS):
-            if not density.is_untouched(box, level):
-                coloured.write_block(box.x, box.y, colour_density(density.read_block(box, level)), level)
+    build_rest(folder, grid, unfinished)
 
 
 def _write_shares(store: MapStore, grid: Grid, gathered: Gathered) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from wsi_pipeline.config import settings_hash
@@ -31,15 +32,17 @@ def write_outputs(folder: RunFolder, run: RunContext) -> Result:
     """
     work = folder.work
     sha256 = run.sha256
-    with run.watch.stage("tables"):
-        outputs: dict[str, Any] = {"result": "result.json"}
-        outputs |= write_cells(work, run, sha256)
-        outputs |= write_tiles(work, run, sha256)
-        if run.gathered.model_tiles:
-            outputs |= write_model_tiles(work, run, sha256)
-        outputs["maps"] = sorted(f"{FOLDER}/{path.name}" for path in (work / FOLDER).iterdir())
-    with run.watch.stage("overlay"):
-        outputs["overlay"] = write_overlay(work, run)
+    with ThreadPoolExecutor(1) as beside:
+        drawing = beside.submit(write_overlay, work, run)  # mostly outside Python's lock, which the tables need
+        with run.watch.stage("tables"):
+            outputs: dict[str, Any] = {"result": "result.json"}
+            outputs |= write_cells(work, run, sha256)
+            outputs |= write_tiles(work, run, sha256)
+            if run.gathered.model_tiles:
+                outputs |= write_model_tiles(work, run, sha256)
+            outputs["maps"] = sorted(f"{FOLDER}/{path.name}" for path in (work / FOLDER).iterdir())
+        with run.watch.stage("overlay"):
+            outputs["overlay"] = drawing.result()
     outputs["qupath_project"] = _write_project(folder, run, outputs)
     outputs["qupath_script"] = "qupath/scripts/import_results.groovy"
     result = _result(run, sha256, outputs)

@@ -16,6 +16,7 @@ from wsi_pipeline.flows.memory_estimate import whole_need
 from wsi_pipeline.flows.networks import Network
 from wsi_pipeline.flows.plan import STATISTICS, RunPlan
 from wsi_pipeline.flows.pool import Pool
+from wsi_pipeline.flows.pyramids import Block, blocks_of
 from wsi_pipeline.flows.region import RegionOutcome, RegionPlan, RegionTask, process_region
 from wsi_pipeline.flows.request import ScoreRequest
 from wsi_pipeline.flows.resume import JournaledExecutor
@@ -34,12 +35,17 @@ PAINTED_GLASS = WhitePoint(255.0, 255.0, 255.0, "glass", 0.0)
 
 @dataclass
 class Passed:
-    """What the passes bring home. `white`: I0 of what was measured; `spread`: how the work was spread."""
+    """What the passes bring home.
+
+    `white`: I0 of what was measured; `spread`: how the work was spread; `unfinished`: blocks of the maps that lost a
+    region, so that nobody wrote their coarser levels.
+    """
 
     white: WhitePoint
     stain: list[StainOutcome] = field(default_factory=list)
     tiles: list[TileOutcome] = field(default_factory=list)
     cells: list[RegionOutcome] = field(default_factory=list)
+    unfinished: list[Block] = field(default_factory=list)
     spread: dict[str, Any] = field(default_factory=lambda: {"executor": "none", "workers": 0})
 
 
@@ -114,15 +120,19 @@ class _Work:
             source, step, plan.grid, passed.white.rgb, plan.assay, self.request.settings.cells, maps, plan.parts
         )
         regions = survey.regions(plan.grid)
+        blocks = blocks_of(plan.grid, regions)
 
         def task(region: Region) -> RegionTask:
             allowed, piece = survey.at(plan.grid, region.core_an)
             if plan.virtual and plan.tile_grid is not None:
                 allowed &= np.isin(_tile_of(plan.grid, plan.tile_grid, region), accepted)
-            return RegionTask(cells, region, allowed, piece)
+            return RegionTask(cells, region, blocks[region.index], allowed, piece)
 
         tasks = (task(region) for region in regions)
-        return self.driver.run(process_region, tasks, ("measuring", len(regions)))
+        outcomes = self.driver.run(process_region, tasks, ("measuring", len(regions)))
+        ended = {blocks[outcome.index] for outcome in outcomes if outcome.ended_block}
+        passed.unfinished = sorted(set(blocks.values()) - ended)
+        return outcomes
 
     def losses(self, passed: Passed) -> dict[str, Any]:
         """Return how many regions the score rests on, what could not be read, and which regions were left out.

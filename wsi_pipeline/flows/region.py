@@ -25,21 +25,18 @@ from wsi_pipeline.export.atomic import plain_disk_errors
 from wsi_pipeline.export.palette import colour_classes
 from wsi_pipeline.export.zarr_map import MapStore
 from wsi_pipeline.flows.packed import PackedTask
+from wsi_pipeline.flows.pyramids import CLASS_MAP, COLOUR_MAP, DENSITY_MAP, Block, build_block
 from wsi_pipeline.geometry import Box, ceil_div
 from wsi_pipeline.slide import Slide, SlideSpec
 from wsi_pipeline.stain.density import Stains, unmix
 from wsi_pipeline.tiling import Grid, Region
 from wsi_pipeline.tissue.focus import FocusOptions, sharpness
 
-CLASS_MAP = "her2_class.ome.zarr"
-DENSITY_MAP = "dab_density.ome.zarr"
-COLOUR_MAP = "dab_pseudocolour.ome.zarr"
-SHARE_MAP = "positive_share.ome.zarr"
-
 DENSITY_PER_OD = 100
 """Grey levels per OD in the DAB density map: a fixed scale, 2.55 OD and more are 255, and 0 was not measured."""
 
-PART_NAME = "cells-{:06d}.npz"
+PART_NAME = "cells-{:06d}.npy"
+"""File of a region's cells: one record each, read back many times as quickly as one array per column."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +58,14 @@ class RegionPlan:
 
 @dataclass(frozen=True)
 class RegionTask(PackedTask):
-    """One region; `allowed` (h, w) bool, map px, says where cells count, `piece` (h, w) uint16 in which piece."""
+    """One region; `allowed` (h, w) bool, map px, says where cells count, `piece` (h, w) uint16 in which piece.
+
+    `block`: the regions whose maps have their coarser levels in common.
+    """
 
     plan: RegionPlan
     region: Region
+    block: Block
     allowed: NDArray[np.bool_]
     piece: NDArray[np.uint16]
 
@@ -74,6 +75,7 @@ class RegionOutcome:
     """What comes back: a row per tile, the number of cells in the part file, and how long each stage took.
 
     `tiles`: column name -> (T,) array. `unreadable_px`, `scored_px`: analysis px. `seconds`: stage -> s.
+    `ended_block`: whether it was the last region of its block, whose coarser levels it then wrote.
     """
 
     index: int
@@ -82,6 +84,7 @@ class RegionOutcome:
     unreadable_px: int
     scored_px: int
     seconds: dict[str, float]
+    ended_block: bool
 
 
 def opened(spec: SlideSpec) -> Slide:
@@ -126,6 +129,9 @@ def process_region(task: RegionTask) -> RegionOutcome:
     cells = measured.cells.chosen(counted)
     columns = _cell_columns(task, cells, inner)
     _write_part(plan.parts / PART_NAME.format(task.region.index), columns)
+    ended = all((plan.parts / PART_NAME.format(index)).exists() for index in task.block.regions)
+    if ended:  # the last two of a block may both find it whole, and write the same
+        build_block(plan.maps, task.block)
     clock.append(time.perf_counter())
     tiles = _tile_columns(task, stains, inner)
     tiles["sharpness"], tiles["blurred"] = _focus(task, pixels.rgb, inner, tiles)
@@ -133,7 +139,7 @@ def process_region(task: RegionTask) -> RegionOutcome:
     inside = pixels.valid[inner.y : inner.bottom, inner.x : inner.right]
     scored = int(task.allowed.sum()) * plan.grid.options.map_px**2
     unreadable = min(pixels.unreadable, int((~inside).sum()))
-    return RegionOutcome(task.region.index, tiles, len(cells), unreadable, scored, seconds)
+    return RegionOutcome(task.region.index, tiles, len(cells), unreadable, scored, seconds, ended)
 
 
 def _focus(
@@ -216,10 +222,20 @@ def _write_part(path: Path, columns: dict[str, NDArray[np.generic]]) -> None:
 
     Without fsync, since the part only lives as long as the run.
     """
-    beside = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.tmp.npz")
+    kinds = [(name, column.dtype, column.shape[1:]) for name, column in columns.items()]
+    records = np.empty(len(columns["tile"]), kinds)
+    for name, column in columns.items():
+        records[name] = column
+    beside = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.tmp.npy")
     with plain_disk_errors(path.parent):
-        np.savez(beside, **columns)  # type: ignore[arg-type]
+        np.save(beside, records)
         beside.replace(path)
+
+
+def read_part(path: Path) -> dict[str, NDArray[np.generic]]:
+    """Return the columns that a region left; views of one array."""
+    records = np.load(path)
+    return {name: records[name] for name in records.dtype.names}
 
 
 def _tile_columns(task: RegionTask, stains: Stains, inner: Box) -> dict[str, NDArray[np.float64]]:

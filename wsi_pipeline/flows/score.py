@@ -69,7 +69,7 @@ def score_into(folder: RunFolder, slide: Slide, request: ScoreRequest, pool: Poo
         gathered = Gathered(cells, tiles, model_tiles)
         verdicts = score_all(plan, gathered, survey, request.settings.rule)
     with watch.stage("maps"):
-        finish_maps(folder.work / FOLDER, plan.grid, gathered)
+        finish_maps(folder.work / FOLDER, plan.grid, gathered, passed.unfinished)
         scales = write_tile_maps(folder.work / FOLDER, plan, model_tiles, verdicts)
     context = RunContext(request, slide.info, sha256, survey, plan, passed, gathered, verdicts, scales, watch)
     return write_outputs(folder, context)
