@@ -41,3 +41,31 @@ def test_a_choice_imports_neither_torch_nor_openvino() -> None:
 def test_where_no_process_answers_it_is_found_out_here(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "PROGRAM", program)
     assert machine._asked() == machine.Machine(machine._cuda(), machine._processor_bf16(), machine._openvino())
+
+
+def test_what_was_asked_ahead_is_heard_and_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch")
+    program = "print(); print('[[8], true, [\"bf16\"]]')"
+    monkeypatch.setattr(machine, "PROGRAM", program)
+    with machine.asked_ahead():
+        (process,) = machine._ahead
+        monkeypatch.setattr(machine, "PROGRAM", "raise SystemExit(3)")
+        assert machine._asked() == machine.Machine((8,), True, ("bf16",))
+    assert process.returncode == 0
+    assert machine._ahead == []
+
+
+def test_who_was_asked_for_nothing_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(machine, "PROGRAM", "import time; time.sleep(600)")
+    with machine.asked_ahead():
+        (process,) = machine._ahead
+    assert process.returncode not in {None, 0}
+    assert machine._ahead == []
+
+
+def test_torch_that_is_here_is_asked_itself() -> None:
+    import torch  # noqa: F401, PLC0415
+
+    with machine.asked_ahead():
+        assert machine._ahead == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,9 +27,10 @@ from wsi_pipeline.cli.slide_options import (
     WorkOption,
     run_settings,
 )
-from wsi_pipeline.errors import EXIT_NOT_EVALUABLE, EXIT_SCORED, UsageError
+from wsi_pipeline.errors import EXIT_NOT_EVALUABLE, EXIT_SCORED, UsageError, WeightsError
 
 if TYPE_CHECKING:
+    from wsi_pipeline.config import Settings
     from wsi_pipeline.flows.request import ScoreRequest
     from wsi_pipeline.results import Result
 
@@ -58,20 +60,21 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
     debug: DebugOption = False,  # noqa: ARG001
 ) -> None:
     """Score SLIDE and write score, tables, maps and a QuPath project to a new folder."""
-    from wsi_pipeline.cli.progress import reporter  # noqa: PLC0415 - keeps --help quick
-    from wsi_pipeline.flows.anywhere import score_anywhere  # noqa: PLC0415
-    from wsi_pipeline.flows.request import ScoreRequest  # noqa: PLC0415
-
     settings = run_settings(
         preset, set_, assay, evidence,
         stainer=stainer, classifier=classifier, device=device, precision=precision, backend=backend,
     )  # fmt: skip
-    with reporter() as report:
-        request = ScoreRequest(
-            Path(), Path(), settings, mpp, assume_mpp, reader.value, stain.value, None, _pieces(pieces), scheduler,
-            weights, report.show, report.say,
-        )  # fmt: skip
-        scored = score_anywhere(_placed(request, slide, out, roi), work)
+    with _machine_asked(settings):
+        from wsi_pipeline.cli.progress import reporter  # noqa: PLC0415 - keeps --help quick
+        from wsi_pipeline.flows.anywhere import score_anywhere  # noqa: PLC0415
+        from wsi_pipeline.flows.request import ScoreRequest  # noqa: PLC0415
+
+        with reporter() as report:
+            request = ScoreRequest(
+                Path(), Path(), settings, mpp, assume_mpp, reader.value, stain.value, None, _pieces(pieces), scheduler,
+                weights, report.show, report.say,
+            )  # fmt: skip
+            scored = score_anywhere(_placed(request, slide, out, roi), work)
     result = scored.result
     for warning in result.warnings:
         sys.stderr.write(f"note: {warning}\n")
@@ -79,6 +82,21 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
     if json_:
         sys.stdout.write(scored.record)
     raise typer.Exit(EXIT_NOT_EVALUABLE if result.score == "not evaluable" else EXIT_SCORED)
+
+
+def _machine_asked(settings: Settings) -> AbstractContextManager[None]:
+    """Have another process look at torch and the devices, where a run may want to know, while this one imports."""
+    from wsi_pipeline.models.extra import require_models_extra  # noqa: PLC0415 - keeps --help quick
+    from wsi_pipeline.models.machine import asked_ahead  # noqa: PLC0415
+
+    wanted = settings.evidence != "cells" and settings.models.classifier != "none"
+    if not wanted or settings.engine.executor == "serial":
+        return nullcontext()
+    try:
+        require_models_extra()
+    except WeightsError:
+        return nullcontext()
+    return asked_ahead()
 
 
 def _placed(request: ScoreRequest, slide: str, out: str, roi: str | None) -> ScoreRequest:

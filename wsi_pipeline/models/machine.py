@@ -10,12 +10,18 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, NamedTuple, cast
 
 from wsi_pipeline.models.options import Precision
 
 PROGRAM = "from wsi_pipeline.models.machine import tell; tell()"
+
+
+_ahead: list[subprocess.Popen[str]] = []
+"""The process that was started ahead and that nobody has heard yet, if there is one."""
 
 
 class Machine(NamedTuple):
@@ -51,17 +57,39 @@ def tell() -> None:
     sys.stdout.write("\n" + json.dumps(Machine(_cuda(), _processor_bf16(), _openvino())) + "\n")
 
 
+@contextmanager
+def asked_ahead() -> Iterator[None]:
+    """Have another process find out while the body does what needs no answer yet; whoever asks in it waits for less."""
+    if "torch" not in sys.modules:
+        with suppress(OSError):  # it is asked again, and then seen
+            _ahead.append(_begin())
+    begun = list(_ahead)
+    try:
+        yield
+    finally:
+        _ahead.clear()
+        for process in begun:
+            if process.returncode is None:  # nobody heard it
+                process.kill()
+                process.communicate()
+
+
 @cache
 def _asked() -> Machine:
     """Ask another process, once; where that is of no use, find out here, so that the real error is seen."""
     try:
-        done = subprocess.run(  # noqa: S603 - this very program
-            [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
-        )
-        capabilities, bf16, precisions = json.loads(done.stdout.splitlines()[-1])
-    except (OSError, subprocess.CalledProcessError, ValueError, IndexError):
+        answer, _ = (_ahead.pop() if _ahead else _begin()).communicate()
+        capabilities, bf16, precisions = json.loads(answer.splitlines()[-1])
+    except (OSError, ValueError, IndexError):
         return Machine(_cuda(), _processor_bf16(), _openvino())
     return Machine(tuple(capabilities), bf16, tuple(precisions))
+
+
+def _begin() -> subprocess.Popen[str]:
+    """Start the process that finds out."""
+    return subprocess.Popen(  # noqa: S603 - this very program
+        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
 
 
 def _cuda() -> tuple[int, ...]:
