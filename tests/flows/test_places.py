@@ -77,6 +77,7 @@ def run_regions(folder: Path, case: Case) -> tuple[dict[str, np.ndarray], dict[s
         shape = (-(-region.core_an.height // 8), -(-region.core_an.width // 8))
         tasks.append(RegionTask(plan, region, blocks[region.index], np.ones(shape, bool), np.ones(shape, np.uint16)))
     outcomes = list(make_executor(EngineOptions(executor="serial"), None).run(process_region, tasks))
+    assert {blocks[outcome.index] for outcome in outcomes if outcome.ended_block} == set(blocks.values())
     parts = [read_part(path) for path in sorted((folder / "parts").glob("*.npy"))]
     assert [outcome.cells for outcome in outcomes] == [len(part["x_l0"]) for part in parts]
     cells = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
