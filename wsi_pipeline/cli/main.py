@@ -53,7 +53,7 @@ USAGE_MISTAKE: Any = typer.BadParameter.__bases__[0]
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     debug = "--debug" in sys.argv
-    if not debug:  # what libraries leave unfinished when a run fails would print tracebacks beside the one plain sentence
+    if not debug:  # what libraries leave unfinished when a run fails would print tracebacks beside the one sentence
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     code = 0
     try:
