@@ -36,3 +36,9 @@ def test_padding_and_scaling() -> None:
 def test_ceil_div_is_exact(numerator: int, denominator: int) -> None:
     result = ceil_div(numerator, denominator)
     assert (result - 1) * denominator < numerator <= result * denominator
+
+
+def test_slices_of_a_box_in_a_frame() -> None:
+    frame, box = Box(100, 40, 60, 30), Box(112, 45, 7, 21)
+    assert box.slices_in(frame) == (slice(5, 26), slice(12, 19))
+    assert frame.slices_in(frame) == (slice(0, 30), slice(0, 60))

@@ -68,6 +68,11 @@ class Box(NamedTuple):
         height = max(min(self.bottom, other.bottom) - y, 0)
         return Box(x, y, width, height)
 
+    def slices_in(self, frame: Box) -> tuple[slice, slice]:
+        """Return the rows and columns that the box has in an array that covers `frame`, inside which it lies."""
+        x, y = self.x - frame.x, self.y - frame.y
+        return slice(y, y + self.height), slice(x, x + self.width)
+
     def scaled(self, factor: int) -> Box:
         """Return the box in a frame `factor` times finer (an integer, so nothing is rounded)."""
         return Box(self.x * factor, self.y * factor, self.width * factor, self.height * factor)

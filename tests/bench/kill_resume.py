@@ -109,7 +109,7 @@ def regions_on_disk(out: Path) -> tuple[list[str], int, int]:
         if (work / "result.json").exists():  # the rerun needs no region of it
             moments.append("publishing")
             continue
-        kept += outcomes
+        kept += len(list(work.glob(".parts/journal/*/[0-9]*.npz")))  # with torch, those of the classifier too
         if (work / "tiles.parquet").exists() or (work / "cells.parquet").exists():
             moments.append("writing tables")
             continue

@@ -131,7 +131,7 @@ def _halo_text(picture: Image, text: str, middle: tuple[float, float]) -> None:
 
 def _legend_entries(layers: OverlayLayers) -> list[tuple[str, tuple[int, int, int]]]:
     """Return (text, RGB) of the classes that the map holds, of excluded parts, and of the tissue outline."""
-    present = set(np.flatnonzero(np.bincount(layers.class_map.ravel(), minlength=1)).tolist()) - {NO_CLASS}
+    present = set(np.flatnonzero(np.bincount(layers.class_map.ravel())).tolist()) - {NO_CLASS}
     if layers.excluded is not None and layers.excluded.any():
         present.add(CLASS_KEYS.index("excluded"))
     entries = [(style.legend, style.rgb) for index, style in enumerate(CLASS_STYLES.values()) if index in present]

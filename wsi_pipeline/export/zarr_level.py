@@ -119,13 +119,7 @@ class MapLevel:
             for column in columns:
                 chunk = Box(column * side, row * side, side, side)
                 shared = chunk.intersection(box)
-                yield _Chunk(folder / str(column), (channel, *_slices(shared, box)), _slices(shared, chunk))
-
-
-def _slices(shared: Box, frame: Box) -> tuple[slice, slice]:
-    """Return rows and columns of `shared` in an array that covers `frame`."""
-    x, y = shared.x - frame.x, shared.y - frame.y
-    return slice(y, y + shared.height), slice(x, x + shared.width)
+                yield _Chunk(folder / str(column), (channel, *shared.slices_in(box)), shared.slices_in(chunk))
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -105,7 +105,7 @@ class ZarrPlane:
         for row, column in product(rows, columns):
             tile = Box(column * self.tile.width, row * self.tile.height, *self.tile)
             common = tile.intersection(box)
-            source, into = _window(common, tile), _window(common, box)
+            source, into = common.slices_in(tile), common.slices_in(box)
             blocks = [self._block(row, column, first) for first in range(ceil_div(3, self._channels))]
             if self._stored.fill != WHITE and all(block is None for block in blocks):
                 valid = np.ones(planes.shape[1:], bool) if valid is None else valid
@@ -250,9 +250,3 @@ def _whole(values: Sequence[Any]) -> tuple[int, ...]:
 def _touched(start: int, stop: int, step: int) -> range:
     """Return the indices of the chunks of `step` px between two px along one axis."""
     return range(start // step, ceil_div(stop, step))
-
-
-def _window(common: Box, frame: Box) -> tuple[slice, slice]:
-    """Return the (row, column) slices of `common` in an array that covers `frame`."""
-    x, y = common.x - frame.x, common.y - frame.y
-    return slice(y, y + common.height), slice(x, x + common.width)
