@@ -73,8 +73,11 @@ def environment() -> dict[str, str]:
     return settings | own | {"WSI_HER2_WEIGHTS": str(REPOSITORY / "no weights of the user")}
 
 
-def run_command(*words: Any, out: Path, folder: Path | None = None, seconds: float = 120) -> Outcome:
-    """Run `wsi-her2 WORDS` to its end and return what it left; `out` is where its results should be."""
+def run_command(*words: Any, out: Path, folder: Path | None = None, seconds: float = 600) -> Outcome:
+    """Run `wsi-her2 WORDS` to its end and return what it left; `out` is where its results should be.
+
+    `seconds` ends what hangs; it is no target, for a slow machine without AVX-512 needs minutes for a generator.
+    """
     command = [*COMMAND, *(str(word) for word in words)]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=folder, env=environment(), timeout=seconds, check=False

@@ -46,11 +46,12 @@ def test_batch_norm_folds_into_the_convolutions(randomise: Callable[[nn.Module, 
     torch.manual_seed(7)
     trained = randomise(Generator(LIGHT_WIDTH, "batch"), 8)
     folded = network_from(fold_batch_norm(trained.state_dict()), "pspstain-light")
-    image = torch.rand(1, 3, 36, 52, generator=torch.Generator().manual_seed(9)) * 2 - 1
+    image = torch.rand(1, 3, 36, 52, generator=torch.Generator().manual_seed(9), dtype=torch.float64) * 2 - 1
     with torch.inference_mode():
-        expected = trained(image)
+        # In double precision: what is left is the rounding of the folded weights, not that of a processor's kernels.
+        expected = trained.double()(image)
         assert expected.std() > 0.05
-        assert torch.allclose(folded(image), expected, atol=2e-5)
+        assert torch.allclose(folded.double()(image), expected, atol=1e-5)
     assert len(folded.state_dict()) == 40
 
 

@@ -91,9 +91,11 @@ def test_batch_normalised_generator_is_folded(randomise: Callable[[nn.Module, in
     torch.manual_seed(24)
     trained = randomise(Generator(LIGHT_WIDTH, "batch"), 25)
     assert import_checkpoint(saved(trained.state_dict(), tmp_path), CARD, tmp_path).architecture == "pspstain-light"
-    image = torch.rand(1, 3, 20, 28) * 2 - 1
+    image = torch.rand(1, 3, 20, 28, dtype=torch.float64) * 2 - 1
     with torch.inference_mode():
-        assert torch.allclose(load_model("toy", tmp_path).network(image), trained(image), atol=2e-5)
+        # In double precision: what is left is the rounding of the folded weights, not that of a processor's kernels.
+        folded = load_model("toy", tmp_path).network.double()
+        assert torch.allclose(folded(image), trained.double()(image), atol=1e-5)
 
 
 def test_forms_are_those_documented() -> None:
