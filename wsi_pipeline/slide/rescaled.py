@@ -48,12 +48,16 @@ class RescaledSlide:
         pixels = self._slide.read_box(Box(left, top, right - left, bottom - top).scaled(step), step)
         unreadable = math.ceil(pixels.unreadable * step**2 / (self._ratio.x * self._ratio.y))
         found: list[Pixels] = []
-        for box, window in zip(boxes, windows, strict=True):
+        for run in _runs(boxes):  # averaged together, and cut apart afterwards
+            whole = Box(run[0].x, run[0].y, run[-1].right - run[0].x, run[0].height)
+            window = self._window(whole)
             part = np.s_[window.y - top : window.bottom - top, window.x - left : window.right - left]
-            edges_x, edges_y = self._edges(box)
+            edges_x, edges_y = self._edges(whole)
             mean = area_mean(LevelPixels(pixels.rgb[part], pixels.valid[part]), edges_x - window.x, edges_y - window.y)
             valid = np.ones(mean.rgb.shape[:2], bool) if mean.valid is None else mean.valid
-            found.append(Pixels(mean.rgb, valid, 0 if found else unreadable))
+            for box in run:
+                columns = slice(box.x - whole.x, box.right - whole.x)
+                found.append(Pixels(mean.rgb[:, columns], valid[:, columns], 0 if found else unreadable))
         return found
 
     def _edges(self, box: Box) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -66,3 +70,15 @@ class RescaledSlide:
         edges_x, edges_y = self._edges(box)
         left, top = math.floor(edges_x[0]), math.floor(edges_y[0])
         return Box(left, top, math.ceil(edges_x[-1]) - left, math.ceil(edges_y[-1]) - top)
+
+
+def _runs(boxes: Sequence[Box]) -> list[list[Box]]:
+    """Return the boxes in their order, neighbours that stand side by side together."""
+    found: list[list[Box]] = []
+    for box in boxes:
+        last = found[-1][-1] if found else None
+        if last is not None and (last.right, last.y, last.height) == (box.x, box.y, box.height):
+            found[-1].append(box)
+        else:
+            found.append([box])
+    return found
