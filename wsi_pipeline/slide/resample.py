@@ -36,19 +36,18 @@ UNIT_ROUNDOFF = 2.0**-24
 
 
 class _Block(NamedTuple):
-    """Neighbouring output px, the source px that they lie in, and the (outputs, inputs) shares of those in these."""
+    """Neighbouring output px, the source px that they lie in, and the matrix by which these are multiplied."""
 
     outputs: slice
     inputs: slice
-    shares: Matrix
+    matrix: Matrix
 
 
 class _Axis(NamedTuple):
-    """How n output px follow from source px along one axis: `first` (n,) and `shares` (n, taps) of each; in blocks."""
+    """How n output px follow from source px along one axis: `first` (n,) and `shares` (n, taps) of each."""
 
     first: NDArray[np.int64]
     shares: NDArray[np.float64]
-    blocks: list[_Block]
 
 
 def area_mean(source: LevelPixels, edges_x: Edges, edges_y: Edges) -> LevelPixels:
@@ -62,17 +61,18 @@ def area_mean(source: LevelPixels, edges_x: Edges, edges_y: Edges) -> LevelPixel
     if step_x and step_y:
         return _whole_mean(source, step_x, step_y)
     across, down = _axis(edges_x, source.rgb.shape[1]), _axis(edges_y, source.rgb.shape[0])
-    quick = _for_rows(across.blocks, 3, np.float32)
+    columns, rows = _blocks(across, np.float32, channels=3), _blocks(down, np.float32)
     rgb = np.empty((len(edges_y) - 1, len(edges_x) - 1, 3), np.uint8)
     kept = np.ones(rgb.shape[:2], bool)
-    for first in range(0, len(down.blocks), BAND_BLOCKS):
-        blocks = down.blocks[first : first + BAND_BLOCKS]
-        band, rows = _span(blocks)
-        if source.valid is None or source.valid[rows].all():
-            sums = _sums(source.rgb, quick, blocks, np.float32)
-            _round_all(sums, source.rgb, across, down, rgb[band], band.start)
+    for first in range(0, len(rows), BAND_BLOCKS):
+        blocks = rows[first : first + BAND_BLOCKS]
+        band, taken = _span(blocks)
+        if source.valid is None or source.valid[taken].all():
+            _round_all(_sums(source.rgb, columns, blocks), source.rgb, across, down, rgb[band], band.start)
         else:
-            _mean_of_valid(source.rgb, source.valid, across, blocks, rgb[band], kept[band])
+            part = LevelPixels(source.rgb[taken], source.valid[taken])
+            below = _Axis(down.first[band] - taken.start, down.shares[band])
+            _mean_of_valid(part, across, below, rgb[band], kept[band])
     return LevelPixels(rgb, kept)
 
 
@@ -112,7 +112,9 @@ def _round_all(
     out[...] = mean.astype(np.uint8).reshape(out.shape)
     # each sum of t products is off by t + 2 roundings at most, and there are two, one into the other; twice that
     unsure = 2.0 * WHITE * UNIT_ROUNDOFF * (across.shares.shape[1] + down.shares.shape[1] + 5)
-    rows, columns = np.divmod(np.flatnonzero(np.abs(mean - np.rint(mean)) <= unsure), mean.shape[1])
+    from_tie = np.rint(mean)
+    np.abs(np.subtract(mean, from_tie, out=from_tie), out=from_tie)
+    rows, columns = np.divmod(np.flatnonzero(from_tie <= unsure), mean.shape[1])
     x, channel = np.divmod(columns, 3)
     y = rows + top
     pixel_y = down.first[y][:, np.newaxis] + np.arange(down.shares.shape[1])
@@ -122,15 +124,13 @@ def _round_all(
 
 
 def _mean_of_valid(
-    rgb: NDArray[np.uint8], valid: NDArray[np.bool_], across: _Axis, blocks: list[_Block],
-    out: NDArray[np.uint8], kept: NDArray[np.bool_],
-) -> None:  # fmt: skip
-    """Put the means of the valid part of each output pixel of a band into `out`, and which are valid into `kept`."""
-    rows = _span(blocks)[1]
-    known = np.zeros(rgb.shape, np.uint8)
-    known[rows] = rgb[rows] * valid[rows, :, np.newaxis]
-    covered = _sums(valid[..., np.newaxis], _for_rows(across.blocks, 1, np.float64), blocks, np.float64)
-    sums = _sums(known, _for_rows(across.blocks, 3, np.float64), blocks, np.float64).reshape(out.shape)
+    source: LevelPixels, across: _Axis, down: _Axis, out: NDArray[np.uint8], kept: NDArray[np.bool_]
+) -> None:
+    """Put the means of the valid part of each output pixel into `out`, and which are valid into `kept`."""
+    known = np.ones(source.rgb.shape[:2], bool) if source.valid is None else source.valid
+    rows = _blocks(down, np.float64)
+    covered = _sums(known[..., np.newaxis], _blocks(across, np.float64, channels=1), rows)
+    sums = _sums(source.rgb * known[..., np.newaxis], _blocks(across, np.float64, channels=3), rows).reshape(out.shape)
     out[...] = _round(sums / np.maximum(covered, TIE_GUARD)[..., np.newaxis])
     kept[...] = covered >= MIN_VALID_SHARE - TIE_GUARD
     out[~kept] = WHITE
@@ -144,15 +144,37 @@ def _axis(edges: Edges, length: int) -> _Axis:
     pixel = start[:, np.newaxis] + np.arange(taps)
     overlaps = np.minimum(edges[1:, np.newaxis], pixel + 1) - np.maximum(edges[:-1, np.newaxis], pixel)
     overlaps = overlaps.clip(min=0)
-    shares = overlaps / overlaps.sum(axis=1, keepdims=True)
-    blocks = []
-    for first in range(0, len(start), BLOCK_PX):
-        outputs = slice(first, min(first + BLOCK_PX, len(start)))
-        inputs = slice(int(start[first]), int(start[outputs.stop - 1]) + taps)
-        matrix = np.zeros((outputs.stop - first, inputs.stop - inputs.start))
-        matrix[np.arange(len(matrix))[:, np.newaxis], pixel[outputs] - inputs.start] = shares[outputs]
-        blocks.append(_Block(outputs, inputs, matrix))
-    return _Axis(start, shares, blocks)
+    return _Axis(start, overlaps / overlaps.sum(axis=1, keepdims=True))
+
+
+def _blocks(axis: _Axis, kind: Kind, channels: int | None = None) -> list[_Block]:
+    """Return the output px of an axis in blocks with matrices (outputs, inputs), for columns of values.
+
+    With `channels`, matrices (inputs * C, outputs * C) for rows of px with C values each.
+    """
+    number, taps = axis.shares.shape
+    firsts = np.arange(0, number, BLOCK_PX)
+    starts, lasts = axis.first[firsts], np.minimum(firsts + BLOCK_PX, number) - 1
+    widths = axis.first[lasts] + taps - starts
+    shares = np.zeros((len(firsts) * BLOCK_PX, int(widths.max())), kind)
+    places = axis.first - starts.repeat(BLOCK_PX)[:number]
+    shares[np.arange(number)[:, np.newaxis], places[:, np.newaxis] + np.arange(taps)] = axis.shares
+    matrices = shares.reshape(len(firsts), BLOCK_PX, -1)
+    if channels is not None:
+        mixed = np.zeros((len(firsts), matrices.shape[2], channels, BLOCK_PX, channels), kind)
+        for channel in range(channels):
+            mixed[:, :, channel, :, channel] = matrices.transpose(0, 2, 1)
+        matrices = mixed.reshape(len(firsts), -1, BLOCK_PX * channels)
+    found = []
+    for matrix, first, last, start, width in zip(
+        matrices, firsts.tolist(), lasts.tolist(), starts.tolist(), widths.tolist(), strict=True
+    ):
+        outputs, inputs = slice(first, last + 1), slice(start, start + width)
+        high, wide = (
+            (last + 1 - first, width) if channels is None else (width * channels, (last + 1 - first) * channels)
+        )
+        found.append(_Block(outputs, inputs, matrix[:high, :wide]))
+    return found
 
 
 def _span(blocks: list[_Block]) -> tuple[slice, slice]:
@@ -161,41 +183,25 @@ def _span(blocks: list[_Block]) -> tuple[slice, slice]:
     return outputs, slice(blocks[0].inputs.start, blocks[-1].inputs.stop)
 
 
-def _sums(values: NDArray[Any], across: list[_Block], down: list[_Block], kind: Kind) -> Matrix:
-    """Return the means of `values` (h, w, C) over the output px of some blocks, (H, W * C), in products of `kind`.
-
-    `across` comes from `_for_rows`.
-    """
-    channels = values.shape[2]
+def _sums(values: NDArray[Any], across: list[_Block], down: list[_Block]) -> Matrix:
+    """Return the means of `values` (h, w, C) over the output px of some blocks, (H, W * C), in products of matrices."""
+    channels, kind = values.shape[2], down[0].matrix.dtype
     flat = values.reshape(len(values), -1)
     band, rows = _span(down)
-    vertical = [block._replace(shares=block.shares.astype(kind)) for block in down]
     sums = np.empty((band.stop - band.start, across[-1].outputs.stop * channels), kind)
     for first in range(0, len(across), PART_BLOCKS):
         part = across[first : first + PART_BLOCKS]
         left, right = (channels * edge for edge in (_span(part)[1].start, _span(part)[1].stop))
         source = flat[rows, left:right].astype(kind)
         between = np.empty((len(sums), right - left), kind)
-        for outputs, inputs, shares in vertical:
+        for outputs, inputs, matrix in down:
             made = slice(outputs.start - band.start, outputs.stop - band.start)
-            np.matmul(shares, source[inputs.start - rows.start : inputs.stop - rows.start], out=between[made])
-        for outputs, inputs, shares in part:
+            np.matmul(matrix, source[inputs.start - rows.start : inputs.stop - rows.start], out=between[made])
+        for outputs, inputs, matrix in part:
             made = slice(outputs.start * channels, outputs.stop * channels)
             taken = slice(inputs.start * channels - left, inputs.stop * channels - left)
-            np.matmul(between[:, taken], shares, out=sums[:, made])
+            np.matmul(between[:, taken], matrix, out=sums[:, made])
     return sums
-
-
-def _for_rows(blocks: list[_Block], channels: int, kind: Kind) -> list[_Block]:
-    """Return the blocks with matrices (inputs * C, outputs * C), by which rows of px with C values are multiplied."""
-    found = []
-    for block in blocks:
-        outputs, inputs = block.shares.shape
-        mixed = np.zeros((inputs, channels, outputs, channels), kind)
-        for channel in range(channels):
-            mixed[:, channel, :, channel] = block.shares.T
-        found.append(block._replace(shares=mixed.reshape(inputs * channels, outputs * channels)))
-    return found
 
 
 def _round(mean: NDArray[np.float64]) -> NDArray[np.uint8]:
