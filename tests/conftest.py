@@ -27,6 +27,14 @@ def samples() -> Path:
     return REPOSITORY / "sample_slides"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _converted_networks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep networks that are converted for OpenVINO in one folder for all tests, and none in the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WSI_HER2_CACHE", str(tmp_path_factory.mktemp("converted")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _no_weights_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for weights in an empty folder, whatever lies on this machine."""

@@ -68,7 +68,8 @@ Cli = Callable[..., Outcome]
 
 def environment() -> dict[str, str]:
     """Return the environment of a command: this checkout's code, no weights of the user, threads for two processors."""
-    settings = {name: value for name, value in os.environ.items() if not name.startswith("WSI_HER2_")}
+    kept = "WSI_HER2_CACHE"
+    settings = {name: value for name, value in os.environ.items() if name == kept or not name.startswith("WSI_HER2_")}
     own = {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     return settings | own | {"WSI_HER2_WEIGHTS": str(REPOSITORY / "no weights of the user")}
 

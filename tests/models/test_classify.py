@@ -17,7 +17,7 @@ from torch import nn  # noqa: E402
 from wsi_pipeline.errors import UsageError  # noqa: E402
 from wsi_pipeline.models.architectures import build  # noqa: E402
 from wsi_pipeline.models.classify import TileRunner  # noqa: E402
-from wsi_pipeline.models.fixture import fixture_tiles  # noqa: E402
+from wsi_pipeline.models.fixture_tiles import fixture_tiles  # noqa: E402
 from wsi_pipeline.models.load import LoadedModel, load_model  # noqa: E402
 from wsi_pipeline.models.manifest import ModelCard  # noqa: E402
 from wsi_pipeline.models.prepared import prepared_trunk  # noqa: E402
@@ -41,16 +41,9 @@ def light(tmp_path_factory: pytest.TempPathFactory, randomise: Callable[[nn.Modu
     return load_model("toy", folder)
 
 
-@pytest.fixture(scope="module", params=["torch fp32", "torch bf16", "openvino fp32", "openvino bf16"])
+@pytest.fixture(scope="module", params=["fp32", "bf16"])
 def runner(request: pytest.FixtureRequest, light: LoadedModel) -> TileRunner:
-    backend, precision = request.param.split()
-    if backend == "openvino":
-        pytest.importorskip("openvino", reason="OpenVINO is not installed")
-        from wsi_pipeline.models.openvino_backend import processor_precisions  # noqa: PLC0415 - needs OpenVINO
-
-        if precision not in processor_precisions():
-            pytest.skip(f"OpenVINO has no {precision} on this processor")
-    return TileRunner(light, Runtime("cpu", precision, backend), 3)
+    return TileRunner(light, Runtime("cpu", request.param), 3)
 
 
 def test_the_answers_are_those_of_the_plain_network(light: LoadedModel) -> None:

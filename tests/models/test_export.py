@@ -26,7 +26,7 @@ from torchvision import transforms  # noqa: E402
 from wsi_pipeline.errors import OutputError, UsageError, WeightsError  # noqa: E402
 from wsi_pipeline.models.export_output import write_new  # noqa: E402
 from wsi_pipeline.models.export_wsinfer import export_wsinfer, wsinfer_config  # noqa: E402
-from wsi_pipeline.models.fixture import fixture_tiles  # noqa: E402
+from wsi_pipeline.models.fixture_tiles import fixture_tiles  # noqa: E402
 from wsi_pipeline.models.load import LoadedModel  # noqa: E402
 from wsi_pipeline.models.manifest import Architecture  # noqa: E402
 from wsi_pipeline.models.preprocess import image_pixels, network_input  # noqa: E402

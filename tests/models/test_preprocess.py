@@ -11,7 +11,7 @@ pytest.importorskip("torchvision", reason=REASON)
 
 from wsi_pipeline.errors import UsageError  # noqa: E402
 from wsi_pipeline.models.architectures import PREPARATION  # noqa: E402
-from wsi_pipeline.models.fixture import fixture_tiles  # noqa: E402
+from wsi_pipeline.models.fixture_tiles import fixture_tiles  # noqa: E402
 from wsi_pipeline.models.manifest import Architecture, Fixture, Manifest  # noqa: E402
 from wsi_pipeline.models.preprocess import image_pixels, network_input  # noqa: E402
 

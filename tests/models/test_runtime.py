@@ -19,6 +19,7 @@ pytest.importorskip("safetensors", reason=REASON)
 from pydantic import ValidationError  # noqa: E402
 
 from wsi_pipeline.errors import UsageError  # noqa: E402
+from wsi_pipeline.models import machine as machine_module  # noqa: E402
 from wsi_pipeline.models import runtime  # noqa: E402
 from wsi_pipeline.models.lane import device_lane  # noqa: E402
 from wsi_pipeline.models.manifest import ARCHITECTURES  # noqa: E402
@@ -33,6 +34,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     """Return a function that pretends what this machine has."""
 
     def pretend(*, cuda: int = 0, capability: int = 9, bf16: bool = True, openvino: tuple[str, ...] = ()) -> None:
+        monkeypatch.setattr(machine_module, "_has_driver", lambda: cuda > 0)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _index: (capability, 0))

@@ -85,12 +85,12 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
 
 
 def _machine_asked(settings: Settings) -> AbstractContextManager[None]:
-    """Have another process look at torch and the devices, where a run may want to know, while this one imports."""
+    """Have another process look at devices and OpenVINO, where a run may want to know, while this one imports."""
     from wsi_pipeline.models.extra import require_models_extra  # noqa: PLC0415 - keeps --help quick
     from wsi_pipeline.models.machine import asked_ahead  # noqa: PLC0415
 
     wanted = settings.evidence != "cells" and settings.models.classifier != "none"
-    if not wanted or settings.engine.executor == "serial":
+    if not wanted:
         return nullcontext()
     try:
         require_models_extra()

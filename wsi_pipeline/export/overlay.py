@@ -94,9 +94,8 @@ def _blend_classes(picture: Image, layers: OverlayLayers) -> None:
     columns = np.minimum(columns, padded.shape[1] - 1)
     rows = np.minimum(rows, padded.shape[0] - 1)
     classes = padded[rows[:, np.newaxis], columns]
-    shown = classes != NO_CLASS
-    mixed = _CLASS_WEIGHT * colour_classes(classes[shown]).astype(np.float32) + (1 - _CLASS_WEIGHT) * picture[shown]
-    picture[shown] = np.rint(mixed).astype(np.uint8)
+    mixed = cv2.addWeighted(colour_classes(classes), _CLASS_WEIGHT, picture, 1 - _CLASS_WEIGHT, 0.0)
+    np.copyto(picture, mixed, where=(classes != NO_CLASS)[..., np.newaxis])
 
 
 def _hatch(picture: Image, mask: npt.NDArray[np.bool_]) -> None:

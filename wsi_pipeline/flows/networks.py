@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from wsi_pipeline.config import Settings
-from wsi_pipeline.errors import WeightsError
+from wsi_pipeline.errors import OutputError, WeightsError
 from wsi_pipeline.models.choosing import Kind, choose_weights
 from wsi_pipeline.models.extra import require_models_extra
-from wsi_pipeline.models.machine import look_from_here
 from wsi_pipeline.models.manifest import Architecture, Manifest
-from wsi_pipeline.models.runtime import Runtime, choose_runtime, cuda_numbers
+from wsi_pipeline.models.registry import Weights
+from wsi_pipeline.models.runtime import PROCESSOR_BATCH, Runtime, choose_runtime, cuda_numbers
 
 FULL_NETWORK: dict[Kind, Architecture] = {"stainer": "pspstain", "classifier": "ihcnet"}
 """Architecture that a machine needs a GPU (or OpenVINO, for the classifier) to run in reasonable time."""
@@ -100,6 +101,22 @@ def find_network(kind: Kind, settings: Settings, folder: Path | None) -> Chosen:
     return found
 
 
+def convert_ahead(networks: Networks, settings: Settings) -> None:
+    """Make what OpenVINO runs, if it is not kept on this machine yet, so that not every worker has to.
+
+    Where nothing can be kept, each does. Raises WeightsError.
+    """
+    chosen = networks.classifier
+    if chosen is None or chosen.network.runtime.backend != "openvino":
+        return
+    from wsi_pipeline.models.converted import keep_converted  # noqa: PLC0415 - OpenVINO is optional
+
+    with suppress(OutputError):
+        keep_converted(
+            Weights(chosen.manifest, chosen.network.folder), min(settings.models.batch_tiles, PROCESSOR_BATCH)
+        )
+
+
 def _find(kind: Kind, settings: Settings, folder: Path | None, missing: list[str]) -> Chosen | None:
     """Return the network of this kind, or None and a sentence in `missing`, unless it was not wanted at all."""
     options = settings.models
@@ -113,8 +130,6 @@ def _find(kind: Kind, settings: Settings, folder: Path | None, missing: list[str
             raise
         missing.append(f"{NEEDED[kind]} needs {error.subject}: {error.remedy}")
         return None
-    if settings.engine.executor == "serial":
-        look_from_here()
     full = choose_runtime(FULL_NETWORK[kind], options)
     strong = full.device != "cpu" or full.backend == "openvino"
     weights = choose_weights(kind, wanted, folder, prefer_full=strong)

@@ -13,7 +13,7 @@ from wsi_pipeline.errors import ClusterError, CorruptSlideError
 from wsi_pipeline.flows.driver import Driver
 from wsi_pipeline.flows.maps import FOLDER, VIRTUAL_IMAGE
 from wsi_pipeline.flows.memory_estimate import whole_need
-from wsi_pipeline.flows.networks import Network
+from wsi_pipeline.flows.networks import Network, convert_ahead
 from wsi_pipeline.flows.plan import STATISTICS, RunPlan
 from wsi_pipeline.flows.pool import Pool
 from wsi_pipeline.flows.pyramids import Block, blocks_of
@@ -58,6 +58,9 @@ def run_passes(plan: RunPlan, survey: Survey, request: ScoreRequest, watch: Stop
     passed = Passed(survey.white)
     if plan.refusal:
         return passed
+    if request.scheduler is None:
+        with watch.stage("convert"):
+            convert_ahead(plan.networks, request.settings)
     with ExitStack() as borrowed:
         with watch.stage("workers"):
             lent = borrowed.enter_context(pool.lend(plan.networks.gpus, whole_need(plan, survey, request)))

@@ -9,12 +9,13 @@ import threading
 import time
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_pipeline.explain.looking import Look, look_through
 from wsi_pipeline.explain.uncertainty import softmax
 from wsi_pipeline.flows.networks import Network
 from wsi_pipeline.flows.packed import PackedTask
@@ -23,9 +24,6 @@ from wsi_pipeline.geometry import Box
 from wsi_pipeline.slide import RescaledSlide, SlideSpec
 from wsi_pipeline.stain.quality import QualityOptions, check_tiles
 from wsi_pipeline.tiling import Grid, Region
-
-if TYPE_CHECKING:
-    from wsi_pipeline.models.classify import TileRunner
 
 _LOADING = threading.Lock()
 
@@ -121,16 +119,14 @@ def _read(plan: TilePlan, boxes: list[Box]) -> tuple[NDArray[np.uint8], int]:
 
 def _answers(plan: TilePlan, network: Network, pixels: NDArray[np.uint8]) -> Columns:
     """Return logits (T, 4), and the evidence of each position for each ordinal margin, (T, 3, h, w) float16."""
-    from wsi_pipeline.explain.cam import margin_cams  # noqa: PLC0415 - torch is heavy
-
     with _LOADING:  # threads that share a GPU share the network too
-        runner = _runner(network, plan.batch_tiles)
-    logits, cams = [], []
-    for start in range(0, max(len(pixels), 1), plan.batch_tiles):  # features of a whole region would not fit
-        answers = runner.answer(pixels[start : start + plan.batch_tiles])
-        logits.append(answers.logits)
-        cams.append(margin_cams(runner.network, answers.features).astype(np.float16))
-    return {"logits": np.concatenate(logits), "cam": np.concatenate(cams)}
+        look = _look(network, plan.batch_tiles)
+    starts = range(0, max(len(pixels), 1), plan.batch_tiles)  # features of a whole region would not fit
+    seen = [look(pixels[start : start + plan.batch_tiles]) for start in starts]
+    return {
+        "logits": np.concatenate([part.logits for part in seen]),
+        "cam": np.concatenate([part.cams for part in seen]),
+    }
 
 
 def _tissue(task: TileTask, boxes: list[Box]) -> NDArray[np.bool_]:
@@ -145,11 +141,6 @@ def _tissue(task: TileTask, boxes: list[Box]) -> NDArray[np.bool_]:
 
 
 @lru_cache(maxsize=1)
-def _runner(network: Network, batch_tiles: int) -> TileRunner:
+def _look(network: Network, batch_tiles: int) -> Look:
     """Load and verify the classifier once per process."""
-    from wsi_pipeline.models.classify import TileRunner  # noqa: PLC0415
-    from wsi_pipeline.models.load import load_model  # noqa: PLC0415
-    from wsi_pipeline.models.seamless import use_one_thread  # noqa: PLC0415
-
-    use_one_thread()
-    return TileRunner(load_model(network.name, network.folder), network.runtime, batch_tiles)
+    return look_through(network.name, network.folder, network.runtime, batch_tiles)

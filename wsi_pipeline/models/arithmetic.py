@@ -54,12 +54,12 @@ def matmul_flop_per_s(runtime: Runtime) -> float:
 
 def _openvino_rate(runtime: Runtime) -> float:
     """Return the rate of a 1 x 1 convolution on one thread of OpenVINO."""
-    from wsi_pipeline.models.openvino_backend import OpenvinoTrunk  # noqa: PLC0415 - OpenVINO is optional
+    from wsi_pipeline.models.conversion import converted  # noqa: PLC0415 - OpenVINO is optional
+    from wsi_pipeline.models.openvino_backend import CompiledNetwork  # noqa: PLC0415
 
-    convolution = nn.Conv2d(CHANNELS, CHANNELS, 1, bias=False).eval()
     shape = (1, CHANNELS, PLACES, PLACES)
-    product = OpenvinoTrunk(convolution, shape, runtime.precision, 1)
-    tiles = torch.rand(shape)
+    product = CompiledNetwork(converted(nn.Conv2d(CHANNELS, CHANNELS, 1, bias=False).eval(), shape), runtime.precision)
+    tiles = torch.rand(shape).numpy()
     return 2.0 * CHANNELS**2 * PLACES**2 / _quickest(lambda: product(tiles), "cpu")
 
 

@@ -1,24 +1,20 @@
-"""Tiles to logits and features, on whatever runs the classifier."""
+"""Tiles to logits and features with torch, on processors and accelerators."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from wsi_pipeline.models.ihcnet import TileClassifier
 from wsi_pipeline.models.lane import Returning, device_lane, send
 from wsi_pipeline.models.load import LoadedModel
 from wsi_pipeline.models.prepared import prepared_trunk
 from wsi_pipeline.models.preprocess import network_input
-from wsi_pipeline.models.runtime import Runtime
-
-PROCESSOR_BATCH = 4
-"""Tiles in a batch on processors: larger ones leave the cache and are slower (docs/performance.md)."""
+from wsi_pipeline.models.runtime import PROCESSOR_BATCH, Runtime
 
 
 class TileAnswers(NamedTuple):
@@ -37,11 +33,10 @@ class TileRunner:
     The trunk runs in the runtime's precision, the head in fp32 whatever that is.
     """
 
-    def __init__(self, loaded: LoadedModel, runtime: Runtime, batch_tiles: int, threads: int = 1) -> None:
-        """Prepare `loaded` (a classifier) for `runtime`.
+    def __init__(self, loaded: LoadedModel, runtime: Runtime, batch_tiles: int) -> None:
+        """Prepare `loaded` (a classifier) for `runtime`, whose backend is torch.
 
-        `batch_tiles`: tiles in a batch, at most PROCESSOR_BATCH on processors; `threads`: OpenVINO's own (torch's are
-        those of the process).
+        `batch_tiles`: tiles in a batch, at most PROCESSOR_BATCH on processors.
         """
         runtime.settle()
         self.network = cast("TileClassifier", loaded.network)
@@ -49,7 +44,7 @@ class TileRunner:
         self._manifest = loaded.manifest
         self._runtime = runtime
         self._batch_tiles = min(batch_tiles, PROCESSOR_BATCH) if runtime.device == "cpu" else batch_tiles
-        self._trunk = self._prepared(threads)
+        self._trunk = prepared_trunk(self.network.backbone, runtime)
         self.network.to(runtime.device)
 
     def answer(self, tiles: NDArray[np.uint8]) -> TileAnswers:
@@ -68,16 +63,6 @@ class TileRunner:
         full = np.concatenate([tiles, np.zeros((missing, *tiles.shape[1:]), np.uint8)]) if missing else tiles
         with device_lane(self._runtime.device), torch.inference_mode():
             inputs = network_input(send(full, self._runtime.device), self._manifest)
-            features = self._trunk(inputs.to(self._runtime.dtype) if self._runtime.backend == "torch" else inputs)
+            features = self._trunk(inputs.to(self._runtime.dtype))
             features = torch.relu(features.float()) if self.network.features_relu else features.float()
             return Returning(self.network.logits(features)), features
-
-    def _prepared(self, threads: int) -> nn.Module | Callable[[Tensor], Tensor]:
-        """Return the trunk as the runtime runs it."""
-        runtime, side = self._runtime, self._manifest.input_px
-        if runtime.backend == "torch":
-            return prepared_trunk(self.network.backbone, runtime)
-        from wsi_pipeline.models.openvino_backend import OpenvinoTrunk  # noqa: PLC0415 - OpenVINO is optional
-
-        shape = (self._batch_tiles, 3, side, side)
-        return OpenvinoTrunk(self.network.backbone, shape, runtime.precision, threads)

@@ -1,11 +1,13 @@
 """What torch and OpenVINO find on this machine, without either of them in this process.
 
-A run whose networks work in other processes only has to know. torch takes a second to import and then 0.3 GB for as
-long as the process lives (measured with torch 2.15 built for CUDA), and a look at a GPU leaves a context there.
+A run whose networks work in other processes only has to know. torch takes one to four seconds to import and then 0.3 GB
+for as long as the process lives (measured with torch 2.15 built for CUDA), and a look at a GPU leaves a context there.
+Where no driver of a GPU is installed, nothing needs torch to know it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import json
 import subprocess
@@ -13,12 +15,21 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from wsi_pipeline.models.options import Precision
 
 PROGRAM = "from wsi_pipeline.models.machine import tell; tell()"
 
+CUDA_DRIVERS = ("libcuda.so.1", "nvcuda.dll")
+"""What NVIDIA calls its driver's library on Linux and on Windows."""
+
+AMD_DRIVER = Path("/dev/kfd")
+"""What AMD's driver shows on Linux; torch built for it calls its devices CUDA too."""
+
+PROCESSOR = Path("/proc/cpuinfo")
+"""Where Linux says what the processor has."""
 
 _ahead: list[subprocess.Popen[str]] = []
 """The process that was started ahead and that nobody has heard yet, if there is one."""
@@ -45,11 +56,6 @@ def processor_has_bf16() -> bool:
 def openvino_precisions() -> frozenset[Precision]:
     """Return the precisions in which OpenVINO computes on this processor; none when it is not installed."""
     return frozenset(_openvino() if "torch" in sys.modules else _asked().openvino)
-
-
-def look_from_here() -> None:
-    """Ask no other process: this one will run the networks, and needs torch anyway."""
-    import torch  # noqa: F401, PLC0415
 
 
 def tell() -> None:
@@ -92,8 +98,19 @@ def _begin() -> subprocess.Popen[str]:
     )
 
 
+def _has_driver() -> bool:
+    """Tell whether there is a driver through which torch might find a device."""
+    for name in CUDA_DRIVERS:
+        with suppress(OSError):
+            ctypes.CDLL(name)
+            return True
+    return AMD_DRIVER.exists()
+
+
 def _cuda() -> tuple[int, ...]:
-    """Return what torch says of CUDA."""
+    """Return what torch says of CUDA; it is not asked where there is no driver."""
+    if not _has_driver():
+        return ()
     import torch  # noqa: PLC0415 - heavy, and the reason for this module
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -101,7 +118,9 @@ def _cuda() -> tuple[int, ...]:
 
 
 def _processor_bf16() -> bool:
-    """Return what torch says of the processor."""
+    """Return whether the processor has avx512_bf16, as Linux says or else torch."""
+    with suppress(OSError):
+        return " avx512_bf16" in PROCESSOR.read_text(encoding="ascii", errors="replace")
     import torch  # noqa: PLC0415
 
     cpu: Any = torch.cpu

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 BF16_COMPUTE_CAPABILITY = 8
 """First NVIDIA generation that multiplies in bf16 (Ampere; CUDA C++ Programming Guide, "Compute Capabilities")."""
 
+PROCESSOR_BATCH = 4
+"""Tiles in a batch on processors: larger ones leave the cache and are slower (docs/performance.md)."""
+
 FP32_REASON = "bf16 changes this trunk's features by 12 %"
 """Of their spread; EfficientNet-Lite0 with ImageNet weights, docs/performance.md."""
 

@@ -1,0 +1,59 @@
+"""A tile classifier that also says what each position counted for, on whatever runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi_pipeline.models.registry import find_weights
+from wsi_pipeline.models.runtime import PROCESSOR_BATCH, Runtime
+
+
+class Seen(NamedTuple):
+    """What is said about B tiles: `logits` (B, 4) float32, `cams` (B, 3, h, w) float16 (see `cam.margin_cams`)."""
+
+    logits: NDArray[np.float32]
+    cams: NDArray[np.float16]
+
+
+Look = Callable[[NDArray[np.uint8]], Seen]
+"""Takes tiles, (B, tile_px, tile_px, 3) uint8 RGB."""
+
+
+def look_through(name: str, folder: Path, runtime: Runtime, batch_tiles: int) -> Look:
+    """Return what looks at tiles through the weights `name` in `folder`, loaded and verified. Raises WeightsError."""
+    return (_through_openvino if runtime.backend == "openvino" else _through_torch)(name, folder, runtime, batch_tiles)
+
+
+def _through_openvino(name: str, folder: Path, runtime: Runtime, batch_tiles: int) -> Look:
+    """Return what looks with OpenVINO, without torch."""
+    from wsi_pipeline.models.converted import ConvertedClassifier  # noqa: PLC0415 - OpenVINO is optional
+
+    classifier = ConvertedClassifier(find_weights(name, folder), runtime, min(batch_tiles, PROCESSOR_BATCH))
+
+    def look(tiles: NDArray[np.uint8]) -> Seen:
+        answers = classifier.answer(tiles)
+        return Seen(answers.logits, classifier.cams(answers.features).astype(np.float16))
+
+    return look
+
+
+def _through_torch(name: str, folder: Path, runtime: Runtime, batch_tiles: int) -> Look:
+    """Return what looks with torch."""
+    from wsi_pipeline.explain.cam import margin_cams  # noqa: PLC0415 - torch is heavy
+    from wsi_pipeline.models.classify import TileRunner  # noqa: PLC0415
+    from wsi_pipeline.models.load import load_model  # noqa: PLC0415
+    from wsi_pipeline.models.seamless import use_one_thread  # noqa: PLC0415
+
+    use_one_thread()
+    runner = TileRunner(load_model(name, folder), runtime, batch_tiles)
+
+    def look(tiles: NDArray[np.uint8]) -> Seen:
+        answers = runner.answer(tiles)
+        return Seen(answers.logits, margin_cams(runner.network, answers.features).astype(np.float16))
+
+    return look
