@@ -2,7 +2,8 @@
 
 All figures are resident memory (RSS) of single processes, since that is what a worker's limit is held against;
 processes that share libraries count them each, so that all of them together (PSS) hold less. Measured 2026-11-23 with
-Python 3.11, dask 2026.8 and torch 2.15 on Linux; tests/bench/memory.py prints the estimate beside what runs hold.
+Python 3.11, dask 2026.8 and torch 2.15 on Linux, and 2026-11-28 with OpenVINO 2026.4 where networks need no torch;
+tests/bench/memory.py prints the estimate beside what runs hold.
 """
 
 from __future__ import annotations
@@ -42,14 +43,17 @@ CELLS_PER_MM2, MOST_CELLS_PER_MM2 = 6_000, 12_000
 """Cells of a slide's tissue (phantoms have 4,200); and of a single region: noise of the size of nuclei gives 11,400."""
 
 TORCH = 480 * MB
-"""What torch and torchvision add to a worker; torch's processor build. Seen: 370 to 460."""
+"""What torch and torchvision add to a worker that runs a network with them; processor build. Seen: 370 to 460."""
 
 NETWORK = {
-    ("ihcnet-light", "torch"): 150 * MB, ("ihcnet-light", "openvino"): 230 * MB,
-    ("ihcnet", "torch"): 360 * MB, ("ihcnet", "openvino"): 550 * MB,
+    ("ihcnet-light", "torch"): 150 * MB, ("ihcnet-light", "openvino"): 180 * MB,
+    ("ihcnet", "torch"): 360 * MB, ("ihcnet", "openvino"): 370 * MB,
     ("pspstain-light", "torch"): 350 * MB, ("pspstain", "torch"): 1035 * MB,
 }  # fmt: skip
-"""What a network adds on top: library, weights, and the largest batch or window that it computes on a processor."""
+"""What a network adds on top: library, weights, and the largest batch or window that it computes on a processor.
+
+With OpenVINO seen: 165, and 337.
+"""
 
 LARGEST_NETWORK = max(NETWORK.values())
 
@@ -105,7 +109,7 @@ def whole_need(plan: RunPlan, survey: Survey, request: ScoreRequest) -> Need:
         DIRECTING + kept + outcomes,
         FINISHING + kept + outcomes + tables,
         kept,
-        WORKER + (TORCH if chosen else 0) + sum(map(_network, chosen)),
+        WORKER + _networks(chosen),
         regions[0][1],
         CUDA if networks.gpus else 0,
         regions[1:],
@@ -118,13 +122,15 @@ def stain_need(grid: Grid, chosen: Chosen, request: ScoreRequest) -> Need:
     region = KEPT + _model_pass(grid)
     return Need(
         request.slide, request.say, first.base, first.surveying, first.directing, first.finishing, first.kept,
-        WORKER + TORCH + _network(chosen), region, CUDA if chosen.gpus else 0, (),
+        WORKER + _networks([chosen]), region, CUDA if chosen.gpus else 0, (),
     )  # fmt: skip
 
 
-def _network(chosen: Chosen) -> int:
-    """Return what a network adds to a worker; on a GPU its batches are there."""
-    return NETWORK.get((chosen.manifest.architecture, chosen.network.runtime.backend), LARGEST_NETWORK)
+def _networks(chosen: list[Chosen]) -> int:
+    """Return what networks add to a worker; on a GPU their batches are there."""
+    pairs = [(each.manifest.architecture, each.network.runtime.backend) for each in chosen]
+    needs_torch = any(backend == "torch" for _, backend in pairs)
+    return (TORCH if needs_torch else 0) + sum(NETWORK.get(pair, LARGEST_NETWORK) for pair in pairs)
 
 
 def _overview_px(grid: Grid) -> int:
