@@ -55,7 +55,9 @@ def test_without_a_classifier_each_round_is_one(bench: Any) -> None:
 
 def test_finishing_is_what_is_no_other_stage() -> None:
     found = Round(
-        10.0, {"hash": 1.0, "survey": 2.0, "workers": 0.5, "regions": 3.0, "maps": 1.0, "region_read": 9.0}, {}
+        14.0,
+        {"hash": 1.0, "survey": 2.0, "convert": 4.0, "workers": 0.5, "regions": 3.0, "maps": 1.0, "region_read": 9.0},
+        {},
     )
     assert found.finish_s == 3.5
 

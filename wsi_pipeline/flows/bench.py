@@ -186,7 +186,9 @@ def _record(slide: Slide, request: ScoreRequest, known: _Known, found: _Found) -
 def _once(known: _Known, found: _Found) -> OnceSeconds:
     """Return what a run pays once, as far as rounds and first calls tell."""
     cold, warm = found.rounds.cold, found.rounds.warm
-    first_s = cold.wall_s - cold.seconds.get("workers", 0.0) - median(round_.wall_s for round_ in warm)
+    elsewhere = ("convert", "workers")  # what was converted is kept for all runs; workers are counted apart
+    first_s = cold.wall_s - median(round_.wall_s for round_ in warm)
+    first_s -= sum(cold.seconds.get(stage, 0.0) for stage in elsewhere)
     finish_s = finish_seconds(
         (median(round_.finish_s for round_ in warm), found.sampled),
         median(round_.finish_s for round_ in found.rounds.single),

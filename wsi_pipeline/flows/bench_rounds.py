@@ -95,7 +95,7 @@ class Round:
     @property
     def finish_s(self) -> float:
         """Time from the last region to the published folder, and everything else that is done once per run, s."""
-        known = ("hash", "survey", "workers", "regions")
+        known = ("hash", "survey", "convert", "workers", "regions")
         return self.wall_s - sum(self.seconds.get(name, 0.0) for name in known)
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from wsi_pipeline.config import Settings
 from wsi_pipeline.errors import OutputError, WeightsError
+from wsi_pipeline.flows.request import ScoreRequest
 from wsi_pipeline.models.choosing import Kind, choose_weights
 from wsi_pipeline.models.extra import require_models_extra
 from wsi_pipeline.models.manifest import Architecture, Manifest
@@ -101,7 +102,7 @@ def find_network(kind: Kind, settings: Settings, folder: Path | None) -> Chosen:
     return found
 
 
-def convert_ahead(networks: Networks, settings: Settings) -> None:
+def convert_ahead(networks: Networks, request: ScoreRequest) -> None:
     """Make what OpenVINO runs, if it is not kept on this machine yet, so that not every worker has to.
 
     Where nothing can be kept, each does. Raises WeightsError.
@@ -111,10 +112,10 @@ def convert_ahead(networks: Networks, settings: Settings) -> None:
         return
     from wsi_pipeline.models.converted import keep_converted  # noqa: PLC0415 - OpenVINO is optional
 
+    request.progress("preparing the classifier", 0, 1)
+    batch_tiles = min(request.settings.models.batch_tiles, PROCESSOR_BATCH)
     with suppress(OutputError):
-        keep_converted(
-            Weights(chosen.manifest, chosen.network.folder), min(settings.models.batch_tiles, PROCESSOR_BATCH)
-        )
+        keep_converted(Weights(chosen.manifest, chosen.network.folder), batch_tiles)
 
 
 def _find(kind: Kind, settings: Settings, folder: Path | None, missing: list[str]) -> Chosen | None:

@@ -60,7 +60,7 @@ def run_passes(plan: RunPlan, survey: Survey, request: ScoreRequest, watch: Stop
         return passed
     if request.scheduler is None:
         with watch.stage("convert"):
-            convert_ahead(plan.networks, request.settings)
+            convert_ahead(plan.networks, request)
     with ExitStack() as borrowed:
         with watch.stage("workers"):
             lent = borrowed.enter_context(pool.lend(plan.networks.gpus, whole_need(plan, survey, request)))
