@@ -23,15 +23,19 @@ import numpy as np
 import torch
 
 from wsi_pipeline.engine.interface import usable_processors
+from wsi_pipeline.explain.looking import Look, look_through
 from wsi_pipeline.geometry import Box, Size, cut
 from wsi_pipeline.models.architectures import build
 from wsi_pipeline.models.classify import TileRunner
+from wsi_pipeline.models.converted import ConvertedClassifier
 from wsi_pipeline.models.load import LoadedModel, load_model
+from wsi_pipeline.models.machine import openvino_precisions
 from wsi_pipeline.models.manifest import ARCHITECTURES, Architecture, ModelCard
 from wsi_pipeline.models.options import ModelOptions
 from wsi_pipeline.models.preprocess import network_input
 from wsi_pipeline.models.pspstain import Generator
-from wsi_pipeline.models.runtime import Runtime, choose_runtime
+from wsi_pipeline.models.registry import find_weights
+from wsi_pipeline.models.runtime import PROCESSOR_BATCH, Runtime, choose_runtime
 from wsi_pipeline.models.save import save_weights
 from wsi_pipeline.models.seamless import SeamlessStainer, use_one_thread
 from wsi_pipeline.slide import RescaledSlide, open_slide
@@ -95,13 +99,13 @@ def start_worker(slide: Path, folder: Path) -> None:
     options = ModelOptions(device="cpu")
     stainer = stainer_of(folder, "pspstain-light", choose_runtime("pspstain-light", options))
     runtime = choose_runtime("ihcnet-light", options)
-    runner = TileRunner(load_model("ihcnet-light", folder), runtime, options.batch_tiles)
-    STATE.update(view=view_of(slide), stainer=stainer, runner=runner)
+    look = look_through("ihcnet-light", folder, runtime, options.batch_tiles)
+    STATE.update(view=view_of(slide), stainer=stainer, look=look)
 
 
 def stain_and_classify(box: Box) -> tuple[float, float, float, float]:
     """Read, stain and classify one window, model px; return the seconds of each, and the processor's in all."""
-    view, runner = cast("RescaledSlide", STATE["view"]), cast("TileRunner", STATE["runner"])
+    view, look = cast("RescaledSlide", STATE["view"]), cast("Look", STATE["look"])
     reading, processor = [0.0], time.process_time()
 
     def read(window: Box) -> np.ndarray:
@@ -113,7 +117,7 @@ def stain_and_classify(box: Box) -> tuple[float, float, float, float]:
     start = time.perf_counter()
     image = cast("SeamlessStainer", STATE["stainer"]).stain(read, box)
     middle = time.perf_counter()
-    runner.answer(tiles_of(image))
+    look(tiles_of(image))
     seconds = reading[0], middle - start - reading[0], time.perf_counter() - middle
     return *seconds, time.process_time() - processor
 
@@ -174,12 +178,13 @@ def classifiers(slide: Path, folder: Path, rounds: int) -> None:
     tiles = tiles_of(view_of(slide).read(Box(128, 128, 4 * TILE_PX, 6 * TILE_PX)))
     for architecture in ("ihcnet", "ihcnet-light"):
         loaded = load_model(architecture, folder)
-        runners = {
-            f"{backend} {precision}": TileRunner(loaded, Runtime("cpu", precision, backend), 64)
-            for backend, precision in (
-                ("torch", "fp32"), ("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16"),
-            )
-        }  # fmt: skip
+        runners: dict[str, TileRunner | ConvertedClassifier] = {
+            f"torch {precision}": TileRunner(loaded, Runtime("cpu", precision), 64) for precision in ("fp32", "bf16")
+        }
+        weights = find_weights(architecture, folder)
+        for precision in sorted(openvino_precisions(), reverse=True):
+            runtime = Runtime("cpu", precision, "openvino")
+            runners[f"openvino {precision}"] = ConvertedClassifier(weights, runtime, PROCESSOR_BATCH)
         variants: dict[str, Callable[[], object]] = {"plain torch fp32": partial(plain, loaded, tiles)}
         variants |= {name: partial(runner.answer, tiles) for name, runner in runners.items()}
         seconds = take_turns(variants, rounds)
