@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -144,6 +145,17 @@ def test_what_was_damaged_is_made_again(name: str, light: Weights, own_cache: Pa
     assert ConvertedClassifier(light, OPENVINO, 3).answer(TILES[:1]).logits.shape == (1, 4)
     assert (kept / name).stat().st_size == len(sound)
     assert list(own_cache.iterdir()) == [kept]
+
+
+def test_what_a_killed_process_left_goes_with_the_next_conversion(light: Weights, own_cache: Path) -> None:
+    old, young = own_cache / ".toy-0123-abc", own_cache / ".toy-0123-def"
+    for left in (old, young):
+        left.mkdir(parents=True)
+        (left / "trunk.bin").write_bytes(b"half")
+    os.utime(old, (0, 0))
+    keep_converted(light, 3)
+    assert not old.exists()
+    assert young.exists()
 
 
 def test_other_weights_and_batches_are_kept_apart(light: Weights, own_cache: Path) -> None:

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -42,6 +43,9 @@ REFUSED = 3
 SOURCES = ("conversion.py", "head.py", "ihcnet.py", "light_ihcnet.py")
 """What decides, beside the weights and OpenVINO, how a converted network looks."""
 
+STALE_S = 3600.0
+"""How old an unfinished form is, s, when whoever made it must have been killed: the longest conversion takes 20 s."""
+
 SHORT_TOLERANCE = 0.2
 """How far bf16 may be from a fixture's answers, as a share of the largest; 0.05 of their spread was measured."""
 
@@ -69,7 +73,8 @@ class ConvertedClassifier:
         self._batch_tiles = batch_tiles
         problem = self._fixture_problem(exact=runtime.precision == "fp32")
         if problem:
-            raise WeightsError(self._manifest.name, f"in OpenVINO, {runtime.precision}, {problem}", "--backend torch")
+            words = f"in OpenVINO, {runtime.precision}, {problem}"
+            raise WeightsError(self._manifest.name, words, "use --backend torch")
 
     def answer(self, tiles: NDArray[np.uint8]) -> ConvertedAnswers:
         """Return logits and features of `tiles`, (B, tile_px, tile_px, 3) uint8 RGB; B may be anything.
@@ -135,6 +140,7 @@ def keep_converted(weights: Weights, batch_tiles: int) -> None:
         return
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
+        _clear_stale(kept.parent)
         making = Path(tempfile.mkdtemp(dir=kept.parent, prefix=f".{kept.name}-"))
     except OSError as error:
         raise OutputError(kept.parent, f"cannot be written: {error.strerror or error}", f"set {VARIABLE}") from error
@@ -146,6 +152,14 @@ def keep_converted(weights: Weights, batch_tiles: int) -> None:
             making.rename(kept)
     finally:
         shutil.rmtree(making, ignore_errors=True)
+
+
+def _clear_stale(folder: Path) -> None:
+    """Delete what killed processes left unfinished."""
+    for left in folder.glob(".*-*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > STALE_S:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _place_of(manifest: Manifest, batch_tiles: int) -> Path:
