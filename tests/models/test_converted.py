@@ -148,14 +148,17 @@ def test_what_was_damaged_is_made_again(name: str, light: Weights, own_cache: Pa
 
 
 def test_what_a_killed_process_left_goes_with_the_next_conversion(light: Weights, own_cache: Path) -> None:
-    old, young = own_cache / ".toy-0123-abc", own_cache / ".toy-0123-def"
-    for left in (old, young):
+    old, young = own_cache / f"{converted.UNFINISHED}abc", own_cache / f"{converted.UNFINISHED}def"
+    foreign = own_cache / ".vscode-server"  # somebody named a folder that holds other things
+    for left in (old, young, foreign):
         left.mkdir(parents=True)
         (left / "trunk.bin").write_bytes(b"half")
-    os.utime(old, (0, 0))
+    for left in (old, foreign):
+        os.utime(left, (0, 0))
     keep_converted(light, 3)
     assert not old.exists()
     assert young.exists()
+    assert foreign.exists()
 
 
 def test_other_weights_and_batches_are_kept_apart(light: Weights, own_cache: Path) -> None:

@@ -43,6 +43,9 @@ REFUSED = 3
 SOURCES = ("conversion.py", "head.py", "ihcnet.py", "light_ihcnet.py")
 """What decides, beside the weights and OpenVINO, how a converted network looks."""
 
+UNFINISHED = ".wsi-her2-converting-"
+"""How the folders begin in which forms are made."""
+
 STALE_S = 3600.0
 """How old an unfinished form is, s, when whoever made it must have been killed: the longest conversion takes 20 s."""
 
@@ -118,16 +121,14 @@ def converted_files(weights: Weights, batch_tiles: int) -> Iterator[Path]:
 
     Where nothing can be kept it goes again with the context. Raises WeightsError when it cannot be made.
     """
-    kept = _place_of(weights.manifest, batch_tiles)
-    if not _is_whole(kept):
-        try:
-            keep_converted(weights, batch_tiles)
-        except OutputError:
-            with tempfile.TemporaryDirectory(prefix="wsi-her2-converted-") as name:
-                _convert(weights, batch_tiles, Path(name))
-                yield Path(name)
-            return
-    yield kept
+    try:
+        keep_converted(weights, batch_tiles)
+    except OutputError:
+        with tempfile.TemporaryDirectory(prefix="wsi-her2-converted-") as name:
+            _convert(weights, batch_tiles, Path(name))
+            yield Path(name)
+        return
+    yield _place_of(weights.manifest, batch_tiles)
 
 
 def keep_converted(weights: Weights, batch_tiles: int) -> None:
@@ -141,7 +142,7 @@ def keep_converted(weights: Weights, batch_tiles: int) -> None:
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         _clear_stale(kept.parent)
-        making = Path(tempfile.mkdtemp(dir=kept.parent, prefix=f".{kept.name}-"))
+        making = Path(tempfile.mkdtemp(dir=kept.parent, prefix=UNFINISHED))
     except OSError as error:
         raise OutputError(kept.parent, f"cannot be written: {error.strerror or error}", f"set {VARIABLE}") from error
     try:
@@ -155,8 +156,8 @@ def keep_converted(weights: Weights, batch_tiles: int) -> None:
 
 
 def _clear_stale(folder: Path) -> None:
-    """Delete what killed processes left unfinished."""
-    for left in folder.glob(".*-*"):
+    """Delete what killed processes left unfinished, and nothing else that may lie in a folder that somebody named."""
+    for left in folder.glob(f"{UNFINISHED}*"):
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > STALE_S:
                 shutil.rmtree(left, ignore_errors=True)

@@ -26,14 +26,14 @@ def processor_precisions() -> frozenset[Precision]:
 class CompiledNetwork:
     """A network that takes arrays of one shape and gives one array, float32."""
 
-    def __init__(self, model: Any, precision: Precision, threads: int = 1) -> None:
-        """Compile `model` (an OpenVINO model, or the path of one) for one stream on `threads` threads.
+    def __init__(self, model: Any, precision: Precision) -> None:
+        """Compile `model` (an OpenVINO model, or the path of one) for one stream on one thread.
 
         Raises UsageError when OpenVINO would compute in another precision.
         """
         # pinned, the single threads of all workers would share the first core
         settings = {
-            "INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1,
+            "INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,
         }  # fmt: skip
         core = openvino_module().Core()
@@ -42,8 +42,6 @@ class CompiledNetwork:
         got = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         if got != HINTS[precision]:
             raise UsageError(f"precision {precision}", f"OpenVINO computes in {got}", "use precision auto")
-        self.shape: tuple[int, ...] = tuple(compiled.input(0).shape)
-        """Of what it takes."""
         self._request: Any = compiled.create_infer_request()
         self._turn = threading.Lock()  # a request serves one thread at a time, and its memory is used again
 
