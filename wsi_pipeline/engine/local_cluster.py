@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import dask
 from distributed import Nanny, Scheduler, SpecCluster
 
+from wsi_pipeline.engine.fork_server import WORKER_VARIABLES, start_fork_server, start_method
 from wsi_pipeline.engine.interface import GPU, EngineOptions
 from wsi_pipeline.engine.interrupts import interrupts_held
 from wsi_pipeline.engine.memory import Allotment
@@ -22,15 +24,10 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 """CUDA's variable: the GPUs that a process may see, by number or UUID; empty for none."""
 
 BEFORE_START = "distributed.nanny.pre-spawn-environ"
-"""Dask's name of the variables that a worker has from its first moment, when memory's are read."""
+"""Dask's name of the variables that a worker has from its first moment, where it is started afresh."""
 
-KEEPS_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(32 << 20), "MALLOC_MMAP_THRESHOLD_": str(16 << 20)}
-"""What workers start with, so that glibc keeps what an array gives back for the next one.
-
-With dask's own 64 kB for the first, and the fixed 128 kB for the second that come with it, every array of a region is
-fresh memory, and a third of a region's time goes into the system's clearing of it. Twice these values are no quicker
-and hold 0.04 GB more per worker; half of them are 3 % slower, a quarter 7 %.
-"""
+METHOD = "distributed.worker.multiprocessing-method"
+"""Dask's name of how worker processes are started."""
 
 HOLDS_MEMORY = {
     "distributed.worker.memory.target": False,
@@ -55,7 +52,9 @@ def start_local_cluster(options: EngineOptions, gpus: tuple[int, ...], allotment
     """
     cluster = None
     workers = {**_processor_workers(gpus, allotment), **_gpu_workers(options, gpus, allotment)}
-    settings = HOLDS_MEMORY | {BEFORE_START: dask.config.get(BEFORE_START) | KEEPS_MEMORY}
+    settings = HOLDS_MEMORY | {BEFORE_START: dask.config.get(BEFORE_START) | WORKER_VARIABLES}
+    dask.config.set({METHOD: start_method()})  # and left so, for workers that are started anew after a crash
+    start_fork_server()
     try:
         with interrupts_held(), dask.config.set(settings):
             cluster = SpecCluster(
@@ -105,22 +104,26 @@ def gpu_names(gpus: tuple[int, ...]) -> list[str]:
 
 def _processor_workers(gpus: tuple[int, ...], allotment: Allotment) -> dict[str, dict[str, Any]]:
     """Return the ordinary workers."""
-    hidden = {"env": {VISIBLE: ""}} if gpus else {}
-    return {f"cpu-{number}": _worker(1, allotment.limit) | hidden for number in range(allotment.workers)}
+    hidden = {VISIBLE: ""} if gpus else {}
+    return {f"cpu-{number}": _worker(1, allotment.limit, hidden) for number in range(allotment.workers)}
 
 
 def _gpu_workers(options: EngineOptions, gpus: tuple[int, ...], allotment: Allotment) -> dict[str, dict[str, Any]]:
     """Return one worker for each GPU; what is restarted after a crash has the same GPU and resource."""
     threads = options.device_threads
     return {
-        f"gpu-{number}": _worker(threads, allotment.gpu_limit) | {"resources": {GPU: threads}, "env": {VISIBLE: name}}
+        f"gpu-{number}": _worker(threads, allotment.gpu_limit, {VISIBLE: name}) | {"resources": {GPU: threads}}
         for number, name in enumerate(gpu_names(gpus))
     }
 
 
-def _worker(threads: int, limit: int) -> dict[str, Any]:
-    """Return the options that all workers share; `limit`: resident memory that a worker may hold, bytes."""
+def _worker(threads: int, limit: int, variables: Mapping[str, str]) -> dict[str, Any]:
+    """Return the options of a worker that has `variables` beside this process's environment.
+
+    `limit`: resident memory that it may hold, bytes.
+    """
     return {
+        "env": {**os.environ, **variables},  # a copied process has the environment of when its original was started
         "nthreads": threads,
         "host": LOOPBACK,
         "protocol": "tcp://",

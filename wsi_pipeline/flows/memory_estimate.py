@@ -61,7 +61,7 @@ CUDA = 3 * GB
 """What CUDA adds to a worker, outside the GPU. Assumed, with room: it was not measured."""
 
 KEPT = 67 * MB
-"""Memory that glibc keeps for the next array: the 64 MiB of engine.local_cluster.KEEPS_MEMORY."""
+"""Memory that glibc keeps for the next array: the 64 MiB of engine.fork_server.WORKER_VARIABLES."""
 
 PER_PX, PER_PX_OF_CELLS, PER_CELL_MEASURED = 27, 6, 30_000
 """Bytes per px of a region with its halo while it is unmixed and nuclei are sought; and while cells are measured: per
