@@ -95,6 +95,19 @@ def test_a_flat_file_is_averaged_in_bounded_pieces(scan: np.ndarray, monkeypatch
     assert whole.valid.shape == (25, 39)
 
 
+def test_a_broken_tile_that_nobody_asks_for_is_not_counted(scan: np.ndarray) -> None:
+    slide = fake_slide([scan], Box(0, 0, *FULL), frozenset({(2, 1), (5, 3)}))
+    area, wanted = Box(10, 10, 400, 300), (Box(10, 10, 118, 300), Box(310, 200, 100, 60))
+    read, lost = slide.read_parts(area, 1, wanted)
+    assert read.valid is not None
+    for part in wanted:
+        rows, columns = slice(part.y - 10, part.bottom - 10), slice(part.x - 10, part.right - 10)
+        shown = read.valid[rows, columns]
+        assert np.array_equal(read.rgb[rows, columns][shown], scan[part.y : part.bottom, part.x : part.right][shown])
+        assert (~shown).sum() == (64 * 56 if part is wanted[1] else 0)
+    assert lost == TILE * TILE, "the whole broken tile that a part touches, not the one that none does"
+
+
 def test_a_spoiled_handle_is_replaced_and_only_the_broken_tile_is_lost(scan: np.ndarray) -> None:
     slide = fake_slide([scan], Box(0, 0, *FULL), frozenset({(2, 1)}))
     read = slide.read_box(Box(10, 10, 400, 300), 1)

@@ -133,7 +133,7 @@ def test_a_flat_file_is_never_decoded_whole(
     monkeypatch.setattr("wsi_pipeline.slide.slide.SOURCE_PX", 128 * 128)
     areas = []
     original = TiffTiles.read
-    monkeypatch.setattr(TiffTiles, "read", lambda self, lv, box: areas.append(box.area) or original(self, lv, box))
+    monkeypatch.setattr(TiffTiles, "read", lambda *asked: areas.append(asked[2].area) or original(*asked))
     with open_slide(path, reader="fast") as slide:
         pieces = slide.overview(16)
     assert len(areas) > 10

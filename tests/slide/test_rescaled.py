@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import tifffile
 
 from wsi_pipeline.geometry import Box, cut
 from wsi_pipeline.slide import RescaledSlide, Slide, open_slide
+from wsi_pipeline.slide.tiff_page import TiffPage
 
 WIDTH, HEIGHT = 613, 389
 
@@ -46,6 +46,26 @@ def test_any_cut_gives_the_same_pixels(slide: Slide, mpp: float) -> None:
     np.testing.assert_array_equal(parts, whole)
 
 
+@pytest.mark.parametrize("source_px", [2**24, 128 * 128])
+@pytest.mark.parametrize("mpp", [0.25, 0.46, 0.61, 1.0, 1.3])
+def test_boxes_here_and_there_are_as_if_read_alone_and_nothing_between_is_decoded(
+    slide: Slide, mpp: float, source_px: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsi_pipeline.slide.slide.SOURCE_PX", source_px)
+    view = RescaledSlide(slide, mpp)
+    side = round(25 * 0.46 / mpp)
+    right, low = view.size.width - side // 2, view.size.height - side // 3  # these hang over the edges
+    boxes = [Box(x, y, side, side) for x, y in ((3, 2), (3 + side, 2), (right, 5), (7, low))]
+    alone = [view.read_pixels(box) for box in boxes]
+    decoded = []
+    original = TiffPage.decode
+    monkeypatch.setattr(TiffPage, "decode", lambda *asked: decoded.append(asked[2]) or original(*asked))
+    for together, one in zip(view.read_boxes(boxes), alone, strict=True):
+        np.testing.assert_array_equal(together.rgb, one.rgb)
+        np.testing.assert_array_equal(together.valid, one.valid)
+    assert set(decoded) == {0, 4, 10, 15}, "of five columns and four rows; the last row is 5 px high"
+
+
 def test_a_ratio_a_hair_below_a_level_is_read_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(8)
     path = tmp_path / "two levels.tif"
@@ -56,7 +76,7 @@ def test_a_ratio_a_hair_below_a_level_is_read_from_it(tmp_path: Path, monkeypatc
     with open_slide(path, mpp=0.2501) as slide:
         levels = []
         original = slide._read_window
-        monkeypatch.setattr(slide, "_read_window", lambda level, box: levels.append(level) or original(level, box))
+        monkeypatch.setattr(slide, "_read_window", lambda *asked: levels.append(asked[0]) or original(*asked))
         for mpp in (0.99, 1.0, 1.0004, 1.3):  # ratios of 3.96, 3.998, 4.0 and 5.2
             RescaledSlide(slide, mpp).read(Box(10, 20, 40, 30))
     assert levels == [0, 1, 1, 1]
@@ -78,24 +98,8 @@ def test_beyond_the_slide_is_white(slide: Slide) -> None:
     assert (edge == 255).all()
 
 
-@pytest.mark.parametrize("mpp", [0.46, 0.25, 1.0])
-def test_several_boxes_are_what_each_is_alone(slide: Slide, mpp: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    view = RescaledSlide(slide, mpp)
-    right, bottom = view.size
-    boxes = [Box(right - 30, 3, 61, 37), Box(0, bottom - 20, 64, 64), Box(5, 7, 31, 43)]  # two reach beyond the edge
-    alone = [view.read_pixels(box) for box in boxes]
-    reads = []
-    original = slide.read_box
-    monkeypatch.setattr(slide, "read_box", lambda box, step: reads.append(box) or original(box, step))
-    together = view.read_boxes(boxes)
-    assert len(reads) == 1
-    for one, other in zip(alone, together, strict=True):
-        np.testing.assert_array_equal(one.rgb, other.rgb)
-        np.testing.assert_array_equal(one.valid, other.valid)
-
-
 def test_what_cannot_be_read_is_counted_once_for_all_boxes(slide: Slide, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = slide.read_box
-    monkeypatch.setattr(slide, "read_box", lambda box, step: replace(original(box, step), unreadable=400))
+    original = slide.read_parts
+    monkeypatch.setattr(slide, "read_parts", lambda *asked: (original(*asked)[0], 400))
     found = RescaledSlide(slide, 0.35).read_boxes([Box(8, 9, 20, 30), Box(60, 9, 20, 30)])
     assert [pixels.unreadable for pixels in found] == [205, 0]  # 400 px of 0.25 um are 204.1 of 0.35 um

@@ -64,14 +64,18 @@ class FastTiffReader(Reader):
 
     def read_level(self, level: int, box_lv: Box) -> LevelPixels:
         """Return the px of a box inside the level; see Reader.read_level."""
+        return self.read_parts(level, box_lv, [box_lv])
+
+    def read_parts(self, level: int, box_lv: Box, parts_lv: Sequence[Box]) -> LevelPixels:
+        """Return the px of a box of which only parts are asked for, and only their tiles decoded."""
         try:
-            pixels = self.tiles.read(level, box_lv)
+            pixels = self.tiles.read(level, box_lv, parts_lv)
         except CorruptSlideError:
             if self.facts.openslide and len(list(self.pages[level].touched(box_lv))) == 1:
                 return self._drawn(level, box_lv)
             raise
         if pixels.valid is not None and self._drawable[level]:
-            for index in self._drawable[level].intersection(self.pages[level].touched(box_lv)):
+            for index in self._drawable[level].intersection(self.pages[level].touched_by(parts_lv, box_lv)):
                 part_lv = self.pages[level].box(index).intersection(box_lv)
                 drawn = self._drawn(level, part_lv)
                 paste(pixels.rgb, pixels.valid, drawn, part_lv.x - box_lv.x, part_lv.y - box_lv.y)

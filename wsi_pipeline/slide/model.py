@@ -6,6 +6,7 @@ Neither label nor macro image, barcode, patient field nor raw property dump has 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -124,6 +125,13 @@ class Reader(ABC):
 
         Raises CorruptSlideError when any of it cannot be decoded; the reader may be of no use afterwards.
         """
+
+    def read_parts(self, level: int, box_lv: Box, parts_lv: Sequence[Box]) -> LevelPixels:  # noqa: ARG002
+        """Return the pixels of a box, as `read_level`, of which only those in `parts_lv` are asked for.
+
+        The others may be anything, so that a reader that decodes piece by piece can leave pieces out; most do not.
+        """
+        return self.read_level(level, box_lv)
 
     @abstractmethod
     def close(self) -> None:

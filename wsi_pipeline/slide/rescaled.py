@@ -45,15 +45,17 @@ class RescaledSlide:
         step, windows = self._step, [self._window(box) for box in boxes]
         left, top = min(window.x for window in windows), min(window.y for window in windows)
         right, bottom = max(window.right for window in windows), max(window.bottom for window in windows)
-        pixels = self._slide.read_box(Box(left, top, right - left, bottom - top).scaled(step), step)
-        unreadable = math.ceil(pixels.unreadable * step**2 / (self._ratio.x * self._ratio.y))
+        area_l0 = Box(left, top, right - left, bottom - top).scaled(step)
+        source, lost = self._slide.read_parts(area_l0, step, [window.scaled(step) for window in windows])
+        unreadable = math.ceil(lost * step**2 / (self._ratio.x * self._ratio.y))
         found: list[Pixels] = []
         for run in _runs(boxes):  # averaged together, and cut apart afterwards
             whole = Box(run[0].x, run[0].y, run[-1].right - run[0].x, run[0].height)
             window = self._window(whole)
             part = np.s_[window.y - top : window.bottom - top, window.x - left : window.right - left]
             edges_x, edges_y = self._edges(whole)
-            mean = area_mean(LevelPixels(pixels.rgb[part], pixels.valid[part]), edges_x - window.x, edges_y - window.y)
+            pixels = LevelPixels(source.rgb[part], None if source.valid is None else source.valid[part])
+            mean = area_mean(pixels, edges_x - window.x, edges_y - window.y)
             valid = np.ones(mean.rgb.shape[:2], bool) if mean.valid is None else mean.valid
             for box in run:
                 columns = slice(box.x - whole.x, box.right - whole.x)

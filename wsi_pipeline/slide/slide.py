@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -14,7 +14,7 @@ from wsi_pipeline.errors import CorruptSlideError, UsageError
 from wsi_pipeline.geometry import Box, Size, ceil_div
 from wsi_pipeline.slide.levels import pick_level
 from wsi_pipeline.slide.model import WHITE, Level, LevelPixels, Pixels, Reader, SlideInfo, paste
-from wsi_pipeline.slide.resample import area_mean
+from wsi_pipeline.slide.resample import Edges, area_mean
 
 SOURCE_PX = 2**24
 """Level px held at once while resampling, 4096 x 4096: bounds the memory for files of any size."""
@@ -62,29 +62,40 @@ class Slide:
         be decoded are white, not valid and counted in `unreadable`: the caller decides how many are too many. At
         downsample 1 the pixels are the file's own. Raises UsageError for a box off the grid or a closed slide.
         """
+        pixels, lost = self.read_parts(box_l0, downsample, [box_l0])
+        valid = np.ones(pixels.rgb.shape[:2], bool) if pixels.valid is None else pixels.valid
+        return Pixels(pixels.rgb, valid, lost)
+
+    def read_parts(self, box_l0: Box, downsample: int, parts_l0: Sequence[Box]) -> tuple[LevelPixels, int]:
+        """Return what `read_box` returns of a box, of which only the px in `parts_l0` are asked for.
+
+        The others may be anything, and are not counted where they cannot be decoded. `parts_l0` lie on the grid of
+        `downsample` too. The mask is None where every px is valid. Raises UsageError as `read_box`.
+        """
         self._check(box_l0, downsample)
-        box_ds = Box(*(side // downsample for side in box_l0))
+        box_ds, *wanted_ds = (Box(*(side // downsample for side in box)) for box in (box_l0, *parts_l0))
         level = pick_level(self._levels, downsample)
-        parts_ds = list(self._parts(box_ds, level, downsample))
-        if parts_ds == [box_ds]:  # spares a copy, which costs as much as a fifth of decoding
-            pixels, lost = self._read_part(box_ds, level, downsample)
-            valid = np.ones(pixels.rgb.shape[:2], bool) if pixels.valid is None else pixels.valid
-            return Pixels(pixels.rgb, valid, math.ceil(lost))
+        pieces_ds = list(self._pieces(box_ds, level, downsample))
+        if pieces_ds == [box_ds]:  # spares a copy, which costs as much as a fifth of decoding
+            pixels, lost = self._read_piece(box_ds, wanted_ds, level, downsample)
+            return pixels, math.ceil(lost)
         rgb = np.full((box_ds.height, box_ds.width, 3), WHITE, np.uint8)
         valid = np.zeros((box_ds.height, box_ds.width), bool)
         lost = 0.0
-        for part_ds in parts_ds:
-            pixels, lost_ds = self._read_part(part_ds, level, downsample)
-            paste(rgb, valid, pixels, part_ds.x - box_ds.x, part_ds.y - box_ds.y)
-            lost += lost_ds
-        return Pixels(rgb, valid, math.ceil(lost))
+        for piece_ds in pieces_ds:
+            inside_ds = [part for part in (each.intersection(piece_ds) for each in wanted_ds) if part.area]
+            if inside_ds:
+                pixels, lost_ds = self._read_piece(piece_ds, inside_ds, level, downsample)
+                paste(rgb, valid, pixels, piece_ds.x - box_ds.x, piece_ds.y - box_ds.y)
+                lost += lost_ds
+        return LevelPixels(rgb, valid), math.ceil(lost)
 
     def _check(self, box_l0: Box, downsample: int) -> None:
         """Raise UsageError unless the box is a non-empty one on the grid of `downsample`."""
         if downsample < 1 or min(box_l0.size) < 1 or any(value % downsample for value in box_l0):
             raise UsageError(self.info.path, f"{tuple(box_l0)} is no box of multiples of the downsample {downsample}")
 
-    def _parts(self, box_ds: Box, level: int, downsample: int) -> Iterator[Box]:
+    def _pieces(self, box_ds: Box, level: int, downsample: int) -> Iterator[Box]:
         """Yield the pieces of the box that show the slide, each at most SOURCE_PX level px where one px allows it.
 
         A piece is as wide as a native strip, so that strips that span the slide are decoded once.
@@ -98,29 +109,36 @@ class Slide:
             for x in range(shown_ds.x, shown_ds.right, step_x):
                 yield Box(x, y, min(step_x, shown_ds.right - x), min(step_y, shown_ds.bottom - y))
 
-    def _read_part(self, part_ds: Box, level: int, downsample: int) -> tuple[LevelPixels, float]:
-        """Return the resampled px of a box in downsampled px, and how many of them could not be decoded."""
+    def _read_piece(
+        self, piece_ds: Box, wanted_ds: Sequence[Box], level: int, downsample: int
+    ) -> tuple[LevelPixels, float]:
+        """Return the resampled px of a box in downsampled px, and how many of those wanted could not be decoded."""
         chosen = self._levels[level]
-        origin_x, origin_y = self.info.bounds_origin_l0
-        # Divided last, so that borders which are whole level px come out whole however large the slide.
-        edges_x = (origin_x + (part_ds.x + np.arange(part_ds.width + 1)) * downsample) / chosen.factor_x
-        edges_y = (origin_y + (part_ds.y + np.arange(part_ds.height + 1)) * downsample) / chosen.factor_y
-        left, top = math.floor(edges_x[0]), math.floor(edges_y[0])
-        window_lv = Box(left, top, math.ceil(edges_x[-1]) - left, math.ceil(edges_y[-1]) - top)
-        pixels, lost_lv = self._read_window(level, window_lv)
+        edges_x, edges_y = self._edges(piece_ds, level, downsample)
+        window_lv = _window(edges_x, edges_y)
+        wanted_lv = [_window(*self._edges(part_ds, level, downsample)) for part_ds in wanted_ds]
+        pixels, lost_lv = self._read_window(level, window_lv, wanted_lv)
         area = chosen.factor_x * chosen.factor_y / downsample**2
-        return area_mean(pixels, edges_x - left, edges_y - top), lost_lv * area
+        return area_mean(pixels, edges_x - window_lv.x, edges_y - window_lv.y), lost_lv * area
 
-    def _read_window(self, level: int, window_lv: Box) -> tuple[LevelPixels, int]:
+    def _edges(self, box_ds: Box, level: int, downsample: int) -> tuple[Edges, Edges]:
+        """Return the borders of the px of a box in downsampled px, in level px: across and down."""
+        chosen, (origin_x, origin_y) = self._levels[level], self.info.bounds_origin_l0
+        # Divided last, so that borders which are whole level px come out whole however large the slide.
+        edges_x = (origin_x + (box_ds.x + np.arange(box_ds.width + 1)) * downsample) / chosen.factor_x
+        edges_y = (origin_y + (box_ds.y + np.arange(box_ds.height + 1)) * downsample) / chosen.factor_y
+        return edges_x, edges_y
+
+    def _read_window(self, level: int, window_lv: Box, wanted_lv: Sequence[Box]) -> tuple[LevelPixels, int]:
         """Return the px of a window that may hang over the shown frame, not valid there, and the count of lost ones."""
         inside_lv = window_lv.intersection(self._shown(self._levels[level]))
         if inside_lv == window_lv:
-            return self._read_safely(level, window_lv)
+            return self._read_safely(level, window_lv, wanted_lv)
         rgb = np.full((window_lv.height, window_lv.width, 3), WHITE, np.uint8)
         valid = np.zeros((window_lv.height, window_lv.width), bool)
         if not inside_lv.area:
             return LevelPixels(rgb, valid), 0
-        pixels, lost = self._read_safely(level, inside_lv)
+        pixels, lost = self._read_safely(level, inside_lv, wanted_lv)
         paste(rgb, valid, pixels, inside_lv.x - window_lv.x, inside_lv.y - window_lv.y)
         return LevelPixels(rgb, valid), lost
 
@@ -131,7 +149,7 @@ class Slide:
         right, bottom = math.ceil((x + width) / level.factor_x), math.ceil((y + height) / level.factor_y)
         return Box(left, top, right - left, bottom - top).intersection(Box(0, 0, *level.size))
 
-    def _read_safely(self, level: int, box_lv: Box) -> tuple[LevelPixels, int]:
+    def _read_safely(self, level: int, box_lv: Box, wanted_lv: Sequence[Box]) -> tuple[LevelPixels, int]:
         """Return the px of a box inside the level and the count of those lost, mending what can be mended.
 
         A broken tile spoils an OpenSlide handle for all threads: replace it for them, and look for the damage with
@@ -141,24 +159,26 @@ class Slide:
         if reader is None:
             raise UsageError(self.info.path, "the slide is closed")
         try:
-            return reader.read_level(level, box_lv), 0
+            return reader.read_parts(level, box_lv, wanted_lv), 0
         except CorruptSlideError:
             with self._swap:
                 if self._reader is reader:
                     self._reader = self._open_reader()
-        return self._read_damaged(level, box_lv)
+        return self._read_damaged(level, box_lv, wanted_lv)
 
-    def _read_damaged(self, level: int, box_lv: Box) -> tuple[LevelPixels, int]:
+    def _read_damaged(self, level: int, box_lv: Box, wanted_lv: Sequence[Box]) -> tuple[LevelPixels, int]:
         """Retry once with a fresh handle, then tile by tile: return what is left, and the count of px lost."""
         own = self._open_reader()
         try:
-            return own.read_level(level, box_lv), 0
+            return own.read_parts(level, box_lv, wanted_lv), 0
         except CorruptSlideError:
             own = self._open_reader()
         rgb = np.full((box_lv.height, box_lv.width, 3), WHITE, np.uint8)
         valid = np.zeros((box_lv.height, box_lv.width), bool)
         lost = 0
         for block_lv in _blocks(box_lv, self._levels[level].tile):
+            if not any(block_lv.intersection(part_lv).area for part_lv in wanted_lv):
+                continue
             try:
                 pixels = own.read_level(level, block_lv)
             except CorruptSlideError:
@@ -167,6 +187,12 @@ class Slide:
                 continue
             paste(rgb, valid, pixels, block_lv.x - box_lv.x, block_lv.y - box_lv.y)
         return LevelPixels(rgb, valid), lost
+
+
+def _window(edges_x: Edges, edges_y: Edges) -> Box:
+    """Return the whole px that the borders of some px lie in."""
+    left, top = math.floor(edges_x[0]), math.floor(edges_y[0])
+    return Box(left, top, math.ceil(edges_x[-1]) - left, math.ceil(edges_y[-1]) - top)
 
 
 def _blocks(box_lv: Box, tile: Size) -> Iterator[Box]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,11 @@ class TiffPage:
         for row in range(box_lv.y // self.tile.height, ceil_div(box_lv.bottom, self.tile.height)):
             for column in range(box_lv.x // self.tile.width, ceil_div(box_lv.right, self.tile.width)):
                 yield row * self.columns + column
+
+    def touched_by(self, parts_lv: Sequence[Box], box_lv: Box) -> list[int]:
+        """Return the indices of the tiles that any of the parts of a box inside the level touches, row by row."""
+        inside = (part_lv.intersection(box_lv) for part_lv in parts_lv)
+        return sorted({index for part_lv in inside if part_lv.area for index in self.touched(part_lv)})
 
     def decode(self, data: bytes, index: int) -> NDArray[np.uint8]:
         """Return the (h, w, samples) px of one tile, at least as far as the level reaches.

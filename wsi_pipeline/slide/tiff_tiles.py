@@ -47,10 +47,11 @@ class TiffTiles:
         if descriptor >= 0:
             os.close(descriptor)
 
-    def read(self, level: int, box_lv: Box) -> LevelPixels:
-        """Return the px of a box inside the level, each touched tile decoded once; holes are white and not valid.
+    def read(self, level: int, box_lv: Box, parts_lv: Sequence[Box] | None = None) -> LevelPixels:
+        """Return the px of a box inside the level, each touched tile decoded once.
 
-        Raises CorruptSlideError when a touched tile cannot be decoded.
+        With `parts_lv` only tiles that these parts of the box touch; other px may then be anything. Holes are white
+        and not valid. Raises CorruptSlideError when a touched tile cannot be decoded.
         """
         page, holes = self._pages[level], self._holes[level]
         if page.mapped is not None:
@@ -61,7 +62,7 @@ class TiffTiles:
             common_lv = page.box(index).intersection(box_lv)
             out[_window(common_lv, box_lv)] = self._decoded(level, index)[_window(common_lv, page.box(index))]
 
-        wanted = list(page.touched(box_lv))
+        wanted = page.touched_by([box_lv] if parts_lv is None else parts_lv, box_lv)
         written = [index for index in wanted if index not in holes]
         if self._threads > 1 and len(written) > 1:
             list(_pool(self._threads).map(fill, written))
