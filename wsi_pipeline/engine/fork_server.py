@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import forkserver
 
+from wsi_pipeline.engine.interrupts import interrupts_held
+
 WORKER_VARIABLES = {
     "MALLOC_TRIM_THRESHOLD_": str(32 << 20), "MALLOC_MMAP_THRESHOLD_": str(16 << 20),
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
@@ -39,7 +41,7 @@ def start_fork_server(modules: Sequence[str] = ()) -> None:
     if start_method() != "forkserver":
         return
     multiprocessing.set_forkserver_preload(["distributed.nanny", *modules])
-    with _environment(WORKER_VARIABLES):
+    with interrupts_held(), _environment(WORKER_VARIABLES):  # copies inherit that they know nothing of Ctrl-C
         forkserver.ensure_running()
 
 

@@ -22,8 +22,8 @@ MIN_VALID_SHARE = 0.5
 TIE_GUARD = 1e-6
 """Added before rounding, so that sums in another order cannot tip a tie the other way."""
 
-BAND_BLOCKS = 8
-"""Blocks of output rows that the general path works on at once: what lies between its steps stays in the cache."""
+BAND_BLOCKS = 32
+"""Blocks of output rows that the general path works on at once: 256 px, as high as a tile."""
 
 BLOCK_PX = 8
 """Output px that one product of matrices makes along an axis; more would multiply by more zeros."""
@@ -61,7 +61,7 @@ def area_mean(source: LevelPixels, edges_x: Edges, edges_y: Edges) -> LevelPixel
     if step_x and step_y:
         return _whole_mean(source, step_x, step_y)
     across, down = _axis(edges_x, source.rgb.shape[1]), _axis(edges_y, source.rgb.shape[0])
-    columns, rows = _blocks(across, np.float32, channels=3), _blocks(down, np.float32)
+    columns, rows = _blocks(across, np.float32), _blocks(down, np.float32)
     rgb = np.empty((len(edges_y) - 1, len(edges_x) - 1, 3), np.uint8)
     kept = np.ones(rgb.shape[:2], bool)
     for first in range(0, len(rows), BAND_BLOCKS):
@@ -104,18 +104,17 @@ def _whole_mean(source: LevelPixels, step_x: int, step_y: int) -> LevelPixels:
 def _round_all(
     mean: Matrix, rgb: NDArray[np.uint8], across: _Axis, down: _Axis, out: NDArray[np.uint8], top: int
 ) -> None:
-    """Round float32 means of `rgb`, (H, W * 3), for output rows from `top` on, into `out` as float64 would.
+    """Round float32 means of `rgb`, (W, H, 3), for output rows from `top` on, into `out` (H, W, 3) as float64 would.
 
     float32 is twice as quick. Means so near a tie that it might round them the other way are made again in float64.
     """
     mean += 0.5  # halves upwards
-    out[...] = mean.astype(np.uint8).reshape(out.shape)
+    out[...] = cv2.transpose(mean.astype(np.uint8))
     # each sum of t products is off by t + 2 roundings at most, and there are two, one into the other; twice that
     unsure = 2.0 * WHITE * UNIT_ROUNDOFF * (across.shares.shape[1] + down.shares.shape[1] + 5)
     from_tie = np.rint(mean)
     np.abs(np.subtract(mean, from_tie, out=from_tie), out=from_tie)
-    rows, columns = np.divmod(np.flatnonzero(from_tie <= unsure), mean.shape[1])
-    x, channel = np.divmod(columns, 3)
+    x, rows, channel = np.unravel_index(np.flatnonzero(from_tie <= unsure), mean.shape)
     y = rows + top
     pixel_y = down.first[y][:, np.newaxis] + np.arange(down.shares.shape[1])
     pixel_x = across.first[x][:, np.newaxis] + np.arange(across.shares.shape[1])
@@ -128,11 +127,11 @@ def _mean_of_valid(
 ) -> None:
     """Put the means of the valid part of each output pixel into `out`, and which are valid into `kept`."""
     known = np.ones(source.rgb.shape[:2], bool) if source.valid is None else source.valid
-    rows = _blocks(down, np.float64)
-    covered = _sums(known[..., np.newaxis], _blocks(across, np.float64, channels=1), rows)
-    sums = _sums(source.rgb * known[..., np.newaxis], _blocks(across, np.float64, channels=3), rows).reshape(out.shape)
-    out[...] = _round(sums / np.maximum(covered, TIE_GUARD)[..., np.newaxis])
-    kept[...] = covered >= MIN_VALID_SHARE - TIE_GUARD
+    columns, rows = _blocks(across, np.float64), _blocks(down, np.float64)
+    covered = _sums(known[..., np.newaxis], columns, rows)
+    sums = _sums(source.rgb * known[..., np.newaxis], columns, rows)
+    out[...] = _round(sums / np.maximum(covered, TIE_GUARD)).swapaxes(0, 1)
+    kept[...] = covered[..., 0].T >= MIN_VALID_SHARE - TIE_GUARD
     out[~kept] = WHITE
 
 
@@ -147,34 +146,21 @@ def _axis(edges: Edges, length: int) -> _Axis:
     return _Axis(start, overlaps / overlaps.sum(axis=1, keepdims=True))
 
 
-def _blocks(axis: _Axis, kind: Kind, channels: int | None = None) -> list[_Block]:
-    """Return the output px of an axis in blocks with matrices (outputs, inputs), for columns of values.
-
-    With `channels`, matrices (inputs * C, outputs * C) for rows of px with C values each.
-    """
+def _blocks(axis: _Axis, kind: Kind) -> list[_Block]:
+    """Return the output px of an axis in blocks."""
     number, taps = axis.shares.shape
     firsts = np.arange(0, number, BLOCK_PX)
-    starts, lasts = axis.first[firsts], np.minimum(firsts + BLOCK_PX, number) - 1
-    widths = axis.first[lasts] + taps - starts
+    starts, stops = axis.first[firsts], np.minimum(firsts + BLOCK_PX, number)
+    widths = axis.first[stops - 1] + taps - starts
     shares = np.zeros((len(firsts) * BLOCK_PX, int(widths.max())), kind)
     places = axis.first - starts.repeat(BLOCK_PX)[:number]
     shares[np.arange(number)[:, np.newaxis], places[:, np.newaxis] + np.arange(taps)] = axis.shares
     matrices = shares.reshape(len(firsts), BLOCK_PX, -1)
-    if channels is not None:
-        mixed = np.zeros((len(firsts), matrices.shape[2], channels, BLOCK_PX, channels), kind)
-        for channel in range(channels):
-            mixed[:, :, channel, :, channel] = matrices.transpose(0, 2, 1)
-        matrices = mixed.reshape(len(firsts), -1, BLOCK_PX * channels)
-    found = []
-    for matrix, first, last, start, width in zip(
-        matrices, firsts.tolist(), lasts.tolist(), starts.tolist(), widths.tolist(), strict=True
-    ):
-        outputs, inputs = slice(first, last + 1), slice(start, start + width)
-        high, wide = (
-            (last + 1 - first, width) if channels is None else (width * channels, (last + 1 - first) * channels)
-        )
-        found.append(_Block(outputs, inputs, matrix[:high, :wide]))
-    return found
+    limits = zip(matrices, firsts.tolist(), stops.tolist(), starts.tolist(), widths.tolist(), strict=True)
+    return [
+        _Block(slice(first, stop), slice(start, start + width), matrix[: stop - first, :width])
+        for matrix, first, stop, start, width in limits
+    ]
 
 
 def _span(blocks: list[_Block]) -> tuple[slice, slice]:
@@ -184,24 +170,33 @@ def _span(blocks: list[_Block]) -> tuple[slice, slice]:
 
 
 def _sums(values: NDArray[Any], across: list[_Block], down: list[_Block]) -> Matrix:
-    """Return the means of `values` (h, w, C) over the output px of some blocks, (H, W * C), in products of matrices."""
+    """Return the means of `values` (h, w, C) over the output px of some blocks, columns first: (W, H, C)."""
     channels, kind = values.shape[2], down[0].matrix.dtype
-    flat = values.reshape(len(values), -1)
-    band, rows = _span(down)
-    sums = np.empty((band.stop - band.start, across[-1].outputs.stop * channels), kind)
+    (band, rows), width = _span(down), across[-1].outputs.stop
+    height = band.stop - band.start
+    sums = np.empty((width, height * channels), kind)
     for first in range(0, len(across), PART_BLOCKS):
         part = across[first : first + PART_BLOCKS]
-        left, right = (channels * edge for edge in (_span(part)[1].start, _span(part)[1].stop))
-        source = flat[rows, left:right].astype(kind)
-        between = np.empty((len(sums), right - left), kind)
-        for outputs, inputs, matrix in down:
-            made = slice(outputs.start - band.start, outputs.stop - band.start)
-            np.matmul(matrix, source[inputs.start - rows.start : inputs.stop - rows.start], out=between[made])
-        for outputs, inputs, matrix in part:
-            made = slice(outputs.start * channels, outputs.stop * channels)
-            taken = slice(inputs.start * channels - left, inputs.stop * channels - left)
-            np.matmul(between[:, taken], matrix, out=sums[:, made])
-    return sums
+        made, columns = _span(part)
+        source = values[rows, columns].astype(kind).reshape(rows.stop - rows.start, -1)
+        between = _products(down, source).reshape(height, -1, channels)
+        # turned, so that both products run along rows; in place each channel would need zeros for the other ones
+        turned = np.asarray(cv2.transpose(between), kind)
+        sums[made] = _products(part, turned.reshape(len(turned), -1))
+    return sums.reshape(width, height, channels)
+
+
+def _products(blocks: list[_Block], rows: Matrix) -> Matrix:
+    """Return the products of all blocks' matrices with the rows of source px that they follow from, one below another.
+
+    `rows` begin with the first block's first.
+    """
+    made, taken = _span(blocks)
+    products = np.empty((made.stop - made.start, rows.shape[1]), rows.dtype)
+    for outputs, inputs, matrix in blocks:
+        below = rows[inputs.start - taken.start : inputs.stop - taken.start]
+        np.matmul(matrix, below, out=products[outputs.start - made.start : outputs.stop - made.start])
+    return products
 
 
 def _round(mean: NDArray[np.float64]) -> NDArray[np.uint8]:
