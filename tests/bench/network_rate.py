@@ -35,7 +35,7 @@ from wsi_pipeline.models.options import ModelOptions
 from wsi_pipeline.models.preprocess import network_input
 from wsi_pipeline.models.pspstain import Generator
 from wsi_pipeline.models.registry import find_weights
-from wsi_pipeline.models.runtime import PROCESSOR_BATCH, Runtime, choose_runtime
+from wsi_pipeline.models.runtime import OPENVINO_BATCH, Runtime, choose_runtime
 from wsi_pipeline.models.save import save_weights
 from wsi_pipeline.models.seamless import SeamlessStainer, use_one_thread
 from wsi_pipeline.slide import RescaledSlide, open_slide
@@ -184,7 +184,7 @@ def classifiers(slide: Path, folder: Path, rounds: int) -> None:
         weights = find_weights(architecture, folder)
         for precision in sorted(openvino_precisions(), reverse=True):
             runtime = Runtime("cpu", precision, "openvino")
-            runners[f"openvino {precision}"] = ConvertedClassifier(weights, runtime, PROCESSOR_BATCH)
+            runners[f"openvino {precision}"] = ConvertedClassifier(weights, runtime, OPENVINO_BATCH)
         variants: dict[str, Callable[[], object]] = {"plain torch fp32": partial(plain, loaded, tiles)}
         variants |= {name: partial(runner.answer, tiles) for name, runner in runners.items()}
         seconds = take_turns(variants, rounds)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_pipeline.models.registry import find_weights
-from wsi_pipeline.models.runtime import PROCESSOR_BATCH, Runtime
+from wsi_pipeline.models.runtime import OPENVINO_BATCH, Runtime
 
 
 class Seen(NamedTuple):
@@ -33,7 +33,7 @@ def _through_openvino(name: str, folder: Path, runtime: Runtime, batch_tiles: in
     """Return what looks with OpenVINO, without torch."""
     from wsi_pipeline.models.converted import ConvertedClassifier  # noqa: PLC0415 - OpenVINO is optional
 
-    classifier = ConvertedClassifier(find_weights(name, folder), runtime, min(batch_tiles, PROCESSOR_BATCH))
+    classifier = ConvertedClassifier(find_weights(name, folder), runtime, min(batch_tiles, OPENVINO_BATCH))
 
     def look(tiles: NDArray[np.uint8]) -> Seen:
         answers = classifier.answer(tiles)

@@ -14,7 +14,7 @@ from wsi_pipeline.models.choosing import Kind, choose_weights
 from wsi_pipeline.models.extra import require_models_extra
 from wsi_pipeline.models.manifest import Architecture, Manifest
 from wsi_pipeline.models.registry import Weights
-from wsi_pipeline.models.runtime import PROCESSOR_BATCH, Runtime, choose_runtime, cuda_numbers
+from wsi_pipeline.models.runtime import OPENVINO_BATCH, Runtime, choose_runtime, cuda_numbers
 
 FULL_NETWORK: dict[Kind, Architecture] = {"stainer": "pspstain", "classifier": "ihcnet"}
 """Architecture that a machine needs a GPU (or OpenVINO, for the classifier) to run in reasonable time."""
@@ -113,7 +113,7 @@ def convert_ahead(networks: Networks, request: ScoreRequest) -> None:
     from wsi_pipeline.models.converted import keep_converted  # noqa: PLC0415 - OpenVINO is optional
 
     request.progress("preparing the classifier", 0, 1)
-    batch_tiles = min(request.settings.models.batch_tiles, PROCESSOR_BATCH)
+    batch_tiles = min(request.settings.models.batch_tiles, OPENVINO_BATCH)
     with suppress(OutputError):
         keep_converted(Weights(chosen.manifest, chosen.network.folder), batch_tiles)
 

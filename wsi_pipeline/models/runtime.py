@@ -24,6 +24,9 @@ BF16_COMPUTE_CAPABILITY = 8
 PROCESSOR_BATCH = 4
 """Tiles in a batch on processors: larger ones leave the cache and are slower (docs/performance.md)."""
 
+OPENVINO_BATCH = 2
+"""The same in OpenVINO, where 1, 2 and 4 are equally quick; a region's last batch is filled up to this."""
+
 FP32_REASON = "bf16 changes this trunk's features by 12 %"
 """Of their spread; EfficientNet-Lite0 with ImageNet weights, docs/performance.md."""
 
