@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import tifffile
 
+from tests.end_to_end.worker_processes import workers_of
 from wsi_pipeline.training.phantom import PhantomOptions, make_phantom, write_slide
 from wsi_pipeline.training.phantom.options import TissueOptions
 
@@ -186,11 +186,7 @@ def test_a_killed_worker_does_not_end_the_batch(
     batch = start("batch", three, "-o", out, *SMALL_REGIONS, "--set", "engine.workers=1")
     for least in (3, 8):
         wait_for(lambda least=least: len(outcomes(out)) >= least, batch)
-        workers = [
-            child for child in psutil.Process(batch.pid).children(recursive=True)
-            if any("spawn_main" in word for word in child.cmdline())
-        ]  # fmt: skip
-        workers[0].kill()
+        workers_of(batch.pid)[0].kill()
     _, said = batch.communicate(timeout=PATIENCE_S)
     assert batch.returncode == 0, said
     check_same(out, uninterrupted, assert_same)

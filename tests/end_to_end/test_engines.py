@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.end_to_end.said import own_words
+from tests.end_to_end.worker_processes import workers_of
 
 pytestmark = pytest.mark.slow
 
@@ -124,12 +124,6 @@ def test_a_scheduler_that_does_not_answer(
     assert list(tmp_path.iterdir()) == []
 
 
-def workers_of(run: subprocess.Popen[str]) -> list[psutil.Process]:
-    """Return the worker processes of a run, not Python's own helper."""
-    children = psutil.Process(run.pid).children(recursive=True)
-    return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
-
-
 def wait_for_parts(folder: Path, run: subprocess.Popen[str], least: int = 1) -> None:
     """Wait until the run has measured `least` regions."""
     until = time.monotonic() + 60
@@ -153,7 +147,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing(
     run = start("run", samples / "phantom_heterogeneous.svs", "-o", out, *words)
     try:
         wait_for_parts(tmp_path, run, least=3)
-        all_workers = workers_of(run)
+        all_workers = workers_of(run.pid)
         assert len(all_workers) == workers
         for worker in all_workers:  # stopped first, so that the run cannot end before the blow
             worker.send_signal(signal.SIGSTOP)
