@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from typing import Any
@@ -70,6 +71,7 @@ def main() -> None:
         code = EXIT_INTERRUPTED
     if code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this code without a word
         _fail("interrupted; nothing was kept", EXIT_INTERRUPTED, None)
+    gc.freeze()  # Python would look for garbage in all that was imported, which takes it a fifth of a second
     sys.exit(code)
 
 

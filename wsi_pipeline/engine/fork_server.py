@@ -40,7 +40,7 @@ def start_fork_server(modules: Sequence[str] = ()) -> None:
     """
     if start_method() != "forkserver":
         return
-    multiprocessing.set_forkserver_preload(["distributed.nanny", *modules])
+    multiprocessing.set_forkserver_preload(["distributed.nanny", *modules, "wsi_pipeline.engine.fork_server_end"])
     with interrupts_held(), _environment(WORKER_VARIABLES):  # copies inherit that they know nothing of Ctrl-C
         forkserver.ensure_running()
 

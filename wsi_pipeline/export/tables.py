@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from wsi_pipeline.errors import OutputError
 from wsi_pipeline.export.atomic import write_atomic
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def write_parquet(
@@ -22,6 +22,9 @@ def write_parquet(
     `units` maps column name to unit ("um", "px, level 0", "1"). Raises OutputError (also for a unit without a column),
     ResourceError.
     """
+    import pyarrow as pa  # noqa: PLC0415 - heavy, and only needed here
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
     units = units or {}
     missing = sorted(set(units) - set(table.column_names))
     if missing:

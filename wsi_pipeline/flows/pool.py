@@ -9,15 +9,12 @@ from typing import Protocol
 
 from wsi_pipeline.config import Settings
 from wsi_pipeline.engine.executors import make_executor
-from wsi_pipeline.engine.fork_server import start_fork_server
 from wsi_pipeline.engine.interface import Executor
 from wsi_pipeline.engine.memory import Allotment, LimitedExecutor, WorkerLimit, allot, budget_bytes
 from wsi_pipeline.errors import ClusterError, StoppedError
+from wsi_pipeline.flows.ahead import work_ahead
 from wsi_pipeline.flows.memory import Need, fewer, heed_limits, require_memory
 from wsi_pipeline.flows.seats import Seats
-
-WORK = ("wsi_pipeline.flows.region", "wsi_pipeline.flows.tile_region")
-"""Modules whose functions workers run."""
 
 
 class Pool(Protocol):
@@ -45,8 +42,7 @@ class OnePool:
         """Make no worker yet, but have what workers import be imported meanwhile."""
         self._settings = settings
         self._scheduler = scheduler
-        if scheduler is None and settings.engine.executor != "serial":
-            start_fork_server(WORK)
+        work_ahead(settings, scheduler)
 
     @contextmanager
     def lend(self, gpus: tuple[int, ...], need: Need) -> Iterator[Executor]:

@@ -1,0 +1,32 @@
+"""What workers import, and what a run imports late, imported while it opens and surveys the slide."""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import suppress
+from threading import Thread
+
+from wsi_pipeline.config import Settings
+from wsi_pipeline.engine.fork_server import start_fork_server
+
+WORK = ("wsi_pipeline.flows.region", "wsi_pipeline.flows.tile_region")
+"""Modules whose functions workers run."""
+
+LATE = ("wsi_pipeline.engine.dask_executor", "pyarrow.parquet")
+"""What is imported here only when workers start, and when tables are written."""
+
+
+def work_ahead(settings: Settings, scheduler: str | None) -> None:
+    """Begin what local workers will be copied from, if there will be any, and to import what is needed late.
+
+    Returns at once. What is not installed is missed when it is needed.
+    """
+    if scheduler is None and settings.engine.executor != "serial":
+        start_fork_server(WORK)
+
+    def import_late() -> None:
+        for module in LATE:
+            with suppress(ImportError):
+                importlib.import_module(module)
+
+    Thread(target=import_late, name="imports").start()
