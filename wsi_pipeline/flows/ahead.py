@@ -26,7 +26,7 @@ def work_ahead(settings: Settings, scheduler: str | None) -> None:
 
     def import_late() -> None:
         for module in LATE:
-            with suppress(ImportError):
+            with suppress(ImportError, RuntimeError):  # the second when the run ends meanwhile
                 importlib.import_module(module)
 
     Thread(target=import_late, name="imports").start()
