@@ -19,8 +19,9 @@ def interrupts_held() -> Iterator[None]:
     Outside the main thread it is only kept from what is started inside, since Python delivers Ctrl-C to the main thread
     only.
     """
-    # Python unblocks the signal when it starts this helper of its own, so that has to happen before.
-    resource_tracker.ensure_running()
+    if hasattr(signal, "pthread_sigmask"):
+        # Python unblocks the signal when it starts this helper of its own, so that has to happen before.
+        resource_tracker.ensure_running()
     if threading.current_thread() is not threading.main_thread():
         with _masked():
             yield

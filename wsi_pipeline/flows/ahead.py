@@ -12,8 +12,8 @@ from wsi_pipeline.engine.fork_server import start_fork_server
 WORK = ("wsi_pipeline.flows.region", "wsi_pipeline.flows.tile_region")
 """Modules whose functions workers run."""
 
-LATE = ("wsi_pipeline.engine.dask_executor", "pyarrow.parquet")
-"""What is imported here only when workers start, and when tables are written."""
+TABLES, CLUSTER = "pyarrow.parquet", "wsi_pipeline.engine.dask_executor"
+"""What is imported here only when tables are written, and when workers start or a scheduler is joined."""
 
 
 def work_ahead(settings: Settings, scheduler: str | None) -> None:
@@ -21,11 +21,12 @@ def work_ahead(settings: Settings, scheduler: str | None) -> None:
 
     Returns at once. What is not installed is missed when it is needed.
     """
-    if scheduler is None and settings.engine.executor != "serial":
+    serial = scheduler is None and settings.engine.executor == "serial"
+    if scheduler is None and not serial:
         start_fork_server(WORK)
 
     def import_late() -> None:
-        for module in LATE:
+        for module in (TABLES,) if serial else (CLUSTER, TABLES):
             with suppress(ImportError, RuntimeError):  # the second when the run ends meanwhile
                 importlib.import_module(module)
 

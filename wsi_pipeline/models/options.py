@@ -41,5 +41,5 @@ class ModelOptions(BaseModel):
         description="of the full generator's normalisation: one set for the slide, or local interpolated ones",
     )
     batch_tiles: int = Field(
-        64, ge=1, le=4096, description="tiles in one static batch on CUDA; processors take at most 4, their quickest"
+        64, ge=1, le=4096, description="tiles in one static batch on CUDA; processors take fewer, at most 4"
     )
