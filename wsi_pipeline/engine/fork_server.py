@@ -47,14 +47,11 @@ def start_fork_server(modules: Sequence[str] = ()) -> None:
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Have `variables` in the environment of what is started in the body."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
+    """Have `variables` in the environment of what is started in the body, unless somebody has set them already."""
+    added = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(added)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in added:
+            del os.environ[name]

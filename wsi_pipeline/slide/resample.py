@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_pipeline.geometry import Box
 from wsi_pipeline.slide.model import WHITE, LevelPixels
 
 Edges = NDArray[np.float64]
@@ -74,6 +76,12 @@ def area_mean(source: LevelPixels, edges_x: Edges, edges_y: Edges) -> LevelPixel
             below = _Axis(down.first[band] - taken.start, down.shares[band])
             _mean_of_valid(part, across, below, rgb[band], kept[band])
     return LevelPixels(rgb, kept)
+
+
+def covering(edges_x: Edges, edges_y: Edges) -> Box:
+    """Return the whole source px that the output px between the edges lie in."""
+    left, top = math.floor(edges_x[0]), math.floor(edges_y[0])
+    return Box(left, top, math.ceil(edges_x[-1]) - left, math.ceil(edges_y[-1]) - top)
 
 
 def _whole_step(edges: Edges, length: int) -> int:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wsi_pipeline.geometry import Box, Mpp, Size
 from wsi_pipeline.slide.levels import FINER_TOLERANCE
 from wsi_pipeline.slide.model import LevelPixels, Pixels
-from wsi_pipeline.slide.resample import area_mean
+from wsi_pipeline.slide.resample import Edges, area_mean, covering
 from wsi_pipeline.slide.slide import Slide
 
 
@@ -62,16 +62,14 @@ class RescaledSlide:
                 found.append(Pixels(mean.rgb[:, columns], valid[:, columns], 0 if found else unreadable))
         return found
 
-    def _edges(self, box: Box) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _edges(self, box: Box) -> tuple[Edges, Edges]:
         """Return the borders of the px of `box`, in px of what is read from the file: across and down."""
         across, down = np.arange(box.x, box.right + 1), np.arange(box.y, box.bottom + 1)
         return across * self._ratio.x / self._step, down * self._ratio.y / self._step
 
     def _window(self, box: Box) -> Box:
         """Return the whole px, of what is read from the file, that `box` lies in."""
-        edges_x, edges_y = self._edges(box)
-        left, top = math.floor(edges_x[0]), math.floor(edges_y[0])
-        return Box(left, top, math.ceil(edges_x[-1]) - left, math.ceil(edges_y[-1]) - top)
+        return covering(*self._edges(box))
 
 
 def _runs(boxes: Sequence[Box]) -> list[list[Box]]:

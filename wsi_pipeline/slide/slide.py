@@ -14,7 +14,7 @@ from wsi_pipeline.errors import CorruptSlideError, UsageError
 from wsi_pipeline.geometry import Box, Size, ceil_div
 from wsi_pipeline.slide.levels import pick_level
 from wsi_pipeline.slide.model import WHITE, Level, LevelPixels, Pixels, Reader, SlideInfo, paste
-from wsi_pipeline.slide.resample import Edges, area_mean
+from wsi_pipeline.slide.resample import Edges, area_mean, covering
 
 SOURCE_PX = 2**24
 """Level px held at once while resampling, 4096 x 4096: bounds the memory for files of any size."""
@@ -115,8 +115,8 @@ class Slide:
         """Return the resampled px of a box in downsampled px, and how many of those wanted could not be decoded."""
         chosen = self._levels[level]
         edges_x, edges_y = self._edges(piece_ds, level, downsample)
-        window_lv = _window(edges_x, edges_y)
-        wanted_lv = [_window(*self._edges(part_ds, level, downsample)) for part_ds in wanted_ds]
+        window_lv = covering(edges_x, edges_y)
+        wanted_lv = [covering(*self._edges(part_ds, level, downsample)) for part_ds in wanted_ds]
         pixels, lost_lv = self._read_window(level, window_lv, wanted_lv)
         area = chosen.factor_x * chosen.factor_y / downsample**2
         return area_mean(pixels, edges_x - window_lv.x, edges_y - window_lv.y), lost_lv * area
@@ -187,12 +187,6 @@ class Slide:
                 continue
             paste(rgb, valid, pixels, block_lv.x - box_lv.x, block_lv.y - box_lv.y)
         return LevelPixels(rgb, valid), lost
-
-
-def _window(edges_x: Edges, edges_y: Edges) -> Box:
-    """Return the whole px that the borders of some px lie in."""
-    left, top = math.floor(edges_x[0]), math.floor(edges_y[0])
-    return Box(left, top, math.ceil(edges_x[-1]) - left, math.ceil(edges_y[-1]) - top)
 
 
 def _blocks(box_lv: Box, tile: Size) -> Iterator[Box]:
