@@ -9,7 +9,6 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,6 @@ from pydantic import ValidationError
 
 from wsi_pipeline.engine.executors import SerialExecutor, make_executor
 from wsi_pipeline.engine.interface import EngineOptions
-from wsi_pipeline.engine.interrupts import interrupts_held
 from wsi_pipeline.errors import ClusterError, CorruptSlideError, StoppedError
 
 MEGABYTES = 5
@@ -175,49 +173,6 @@ def test_an_address_that_is_none_is_refused_at_once() -> None:
     with pytest.raises(ClusterError, match="--scheduler nonsense://x: no dask scheduler answers there"):
         make_executor(EngineOptions(), "nonsense://x")
     assert time.monotonic() - start < 8
-
-
-def test_ctrl_c_waits_for_the_end_of_the_body() -> None:
-    reached = []
-
-    def body() -> None:
-        with interrupts_held():
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.05)
-            reached.append(1)
-
-    with pytest.raises(KeyboardInterrupt):
-        body()
-    assert reached == [1]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
-
-
-def test_processes_started_while_ctrl_c_is_held_never_see_it() -> None:
-    program = [sys.executable, "-c", "import time; print('ready', flush=True); time.sleep(30)"]
-    with interrupts_held():
-        child = subprocess.Popen(program, stdout=subprocess.PIPE)
-    assert child.stdout is not None
-    with child.stdout:
-        child.stdout.readline()
-        child.send_signal(signal.SIGINT)
-        with pytest.raises(subprocess.TimeoutExpired):
-            child.wait(0.5)
-        child.terminate()
-        child.wait(10)
-
-
-def test_outside_the_main_thread_nothing_is_held() -> None:
-    seen = []
-
-    def work() -> None:
-        with interrupts_held():
-            seen.append(signal.getsignal(signal.SIGINT))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert seen == [signal.default_int_handler]
 
 
 @pytest.mark.slow

@@ -26,7 +26,6 @@ from wsi_pipeline.cli.slide_options import (
     WorkOption,
     run_settings,
 )
-from wsi_pipeline.engine.interrupts import interrupts_held
 from wsi_pipeline.errors import EXIT_NOT_ALL, StoppedError, UsageError
 
 if TYPE_CHECKING:
@@ -72,10 +71,9 @@ def batch(  # noqa: PLR0913, PLR0917 - the options of the command
     debug: DebugOption = False,  # noqa: ARG001
 ) -> None:
     """Score all slides of INPUTS; one run folder each and a summary in OUT. Run again, it goes on where it stopped."""
-    with interrupts_held():  # amid an import Python may lose one
-        from wsi_pipeline.flows.batch_plan import plan_batch  # noqa: PLC0415 - keeps --help quick
-        from wsi_pipeline.flows.batch_request import BatchRequest  # noqa: PLC0415
-        from wsi_pipeline.flows.request import ScoreRequest  # noqa: PLC0415
+    from wsi_pipeline.flows.batch_plan import plan_batch  # noqa: PLC0415 - keeps --help quick
+    from wsi_pipeline.flows.batch_request import BatchRequest  # noqa: PLC0415
+    from wsi_pipeline.flows.request import ScoreRequest  # noqa: PLC0415
 
     settings = run_settings(
         preset, set_, assay, evidence,
@@ -109,10 +107,9 @@ def _places(out: str, work: Path | None) -> tuple[Path, Address | None]:
 
 def _score(request: BatchRequest) -> Sequence[SlideRow]:
     """Score the slides and say how it went. Raises StoppedError after Ctrl-C."""
-    with interrupts_held():
-        from wsi_pipeline.cli.batch_view import batch_view  # noqa: PLC0415
-        from wsi_pipeline.flows.batch import run_batch  # noqa: PLC0415
-        from wsi_pipeline.results import NOTICE  # noqa: PLC0415
+    from wsi_pipeline.cli.batch_view import batch_view  # noqa: PLC0415
+    from wsi_pipeline.flows.batch import run_batch  # noqa: PLC0415
+    from wsi_pipeline.results import NOTICE  # noqa: PLC0415
 
     try:
         with batch_view(len(request.slides)) as view:

@@ -24,6 +24,7 @@ from wsi_pipeline.cli import (
     study,
     train,
 )
+from wsi_pipeline.engine.interrupts import heed_interrupts
 from wsi_pipeline.errors import EXIT_INTERRUPTED, ResourceError, UsageError, WsiHer2Error
 
 app = typer.Typer(
@@ -53,6 +54,7 @@ USAGE_MISTAKE: Any = typer.BadParameter.__bases__[0]
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
+    heed_interrupts()
     debug = "--debug" in sys.argv
     if not debug:  # what libraries leave unfinished when a run fails would print tracebacks beside the one sentence
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)

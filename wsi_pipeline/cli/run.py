@@ -27,7 +27,6 @@ from wsi_pipeline.cli.slide_options import (
     WorkOption,
     run_settings,
 )
-from wsi_pipeline.engine.interrupts import interrupts_held
 from wsi_pipeline.errors import EXIT_NOT_EVALUABLE, EXIT_SCORED, UsageError, WeightsError
 
 if TYPE_CHECKING:
@@ -66,10 +65,9 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
         stainer=stainer, classifier=classifier, device=device, precision=precision, backend=backend,
     )  # fmt: skip
     with _machine_asked(settings):
-        with interrupts_held():  # amid an import Python may lose one
-            from wsi_pipeline.cli.progress import reporter  # noqa: PLC0415 - keeps --help quick
-            from wsi_pipeline.flows.anywhere import score_anywhere  # noqa: PLC0415
-            from wsi_pipeline.flows.request import ScoreRequest  # noqa: PLC0415
+        from wsi_pipeline.cli.progress import reporter  # noqa: PLC0415 - keeps --help quick
+        from wsi_pipeline.flows.anywhere import score_anywhere  # noqa: PLC0415
+        from wsi_pipeline.flows.request import ScoreRequest  # noqa: PLC0415
 
         with reporter() as report:
             request = ScoreRequest(
@@ -88,9 +86,8 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
 
 def _machine_asked(settings: Settings) -> AbstractContextManager[None]:
     """Have another process look at devices and OpenVINO, where a run may want to know, while this one imports."""
-    with interrupts_held():
-        from wsi_pipeline.models.extra import require_models_extra  # noqa: PLC0415 - keeps --help quick
-        from wsi_pipeline.models.machine import asked_ahead  # noqa: PLC0415
+    from wsi_pipeline.models.extra import require_models_extra  # noqa: PLC0415 - keeps --help quick
+    from wsi_pipeline.models.machine import asked_ahead  # noqa: PLC0415
 
     wanted = settings.evidence != "cells" and settings.models.classifier != "none"
     if not wanted:

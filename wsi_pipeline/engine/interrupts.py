@@ -2,12 +2,66 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from types import FrameType
+
+IMPORT_MACHINERY = "<frozen importlib"
+"""How the file names of Python's own import code begin, in the frames of a running import."""
+
+PAUSE_S = 0.02
+"""Seconds until a Ctrl-C that came at a bad moment comes again; nobody notices so few."""
+
+
+def heed_interrupts() -> None:
+    """Let no Ctrl-C be lost in this process, nor break an import; to be called once, by the main thread.
+
+    Python raises KeyboardInterrupt wherever the main thread happens to be. In a destructor or a callback of a weak
+    reference the exception is printed and dropped, and the run goes on to its end; the import machinery has such a
+    callback, and may then keep its lock for good, for which other threads wait. Here one that comes amid an import
+    comes again a moment later, and so does one that was dropped. Where Ctrl-C is ignored, as under nohup, it still is.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return
+    signal.signal(signal.SIGINT, _interrupt)
+    shown = sys.unraisablehook
+
+    def dropped(what: sys.UnraisableHookArgs) -> None:
+        if what.exc_type is KeyboardInterrupt:
+            _come_again()
+        else:
+            shown(what)
+
+    sys.unraisablehook = dropped
+
+
+def _interrupt(_number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, or have the signal come again when `frame` is part of an import."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(IMPORT_MACHINERY):
+            _come_again()
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def _come_again() -> None:
+    """Send Ctrl-C to the main thread after a pause, from a thread whose start takes no lock of Python's."""
+    _thread.start_new_thread(_send, ())
+
+
+def _send() -> None:
+    time.sleep(PAUSE_S)
+    if hasattr(signal, "pthread_kill"):  # wakes a main thread that waits, which the other way does not
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
 
 
 @contextmanager
