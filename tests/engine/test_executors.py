@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -173,6 +174,25 @@ def test_an_address_that_is_none_is_refused_at_once() -> None:
     with pytest.raises(ClusterError, match="--scheduler nonsense://x: no dask scheduler answers there"):
         make_executor(EngineOptions(), "nonsense://x")
     assert time.monotonic() - start < 8
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_the_workers_are_joined_leaves_neither_client_nor_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from wsi_pipeline.engine import dask_executor  # noqa: PLC0415
+
+    made = []
+    joined = dask_executor.Client
+
+    def join(*words: Any, **options: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        made.append(joined(*words, **options))
+        return made[0]
+
+    monkeypatch.setattr(dask_executor, "Client", join)
+    with pytest.raises(KeyboardInterrupt):
+        make_executor(EngineOptions(workers=1), None)
+    assert [client.status for client in made] == ["closed"]
+    assert made[0].cluster.status.name == "closed"
 
 
 @pytest.mark.slow

@@ -90,7 +90,7 @@ class DaskExecutor:
             _require_answer(scheduler)
         self._cluster = None if scheduler else start_local_cluster(options, gpus, allotment)
         try:
-            self._client = Client(self._cluster or scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+            self._client = _client_of(self._cluster or scheduler)
         except (OSError, TimeoutError) as error:
             self._close_cluster()
             raise ClusterError(self._name, f"cannot be joined ({error})", "try --set engine.executor=serial") from error
@@ -256,6 +256,24 @@ class DaskExecutor:
         """Stop the cluster that was started here, if one was."""
         if self._cluster:
             stop_local_cluster(self._cluster)
+
+
+def _client_of(cluster: Any) -> Client:
+    """Return a client of a cluster, or of the scheduler at an address; whole, or closed again after Ctrl-C.
+
+    One that is interrupted half made cannot be closed, and tries to for 20 s when the process ends.
+
+    Raises OSError, TimeoutError.
+    """
+    client = None
+    try:
+        with interrupts_held():
+            client = Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False)
+    except KeyboardInterrupt:  # it waited until the client was there
+        if client:
+            client.close(timeout=5)
+        raise
+    return client
 
 
 def _require_answer(scheduler: str) -> None:
