@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import os
 import signal
 import sys
 import threading
@@ -52,16 +53,16 @@ def _interrupt(_number: int, frame: FrameType | None) -> None:
 
 
 def _come_again() -> None:
-    """Send Ctrl-C to the main thread after a pause, from a thread whose start takes no lock of Python's."""
+    """Send this process Ctrl-C after a pause, from a thread whose start takes no lock that may be taken now."""
     _thread.start_new_thread(_send, ())
 
 
 def _send() -> None:
     time.sleep(PAUSE_S)
-    if hasattr(signal, "pthread_kill"):  # wakes a main thread that waits, which the other way does not
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-    else:
+    if sys.platform == "win32":  # where the other way ends the process
         _thread.interrupt_main()
+    else:  # wakes a main thread that waits, which the other way does not
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 @contextmanager
