@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from wsi_pipeline.engine.interrupts import interrupts_held
+from wsi_pipeline.engine.interrupts import interrupts_heeded, interrupts_held
 
 
 def test_ctrl_c_waits_for_the_end_of_the_body() -> None:
@@ -60,7 +60,7 @@ def test_outside_the_main_thread_nothing_is_held() -> None:
 
 PROGRAM = """
 import os, signal, sys, threading, time, weakref
-from wsi_pipeline.engine.interrupts import heed_interrupts
+from wsi_pipeline.engine.interrupts import interrupts_heeded
 def press(*_):
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(0.01)
@@ -73,17 +73,17 @@ class Thing:
             self.at_end()
 def forget(thing, callback=None):
     return weakref.ref(thing, callback)
-heed_interrupts()
 try:
-    {moment}
-    print("gone on", flush=True)
-    threading.Event().wait(60)
-    print("lost", flush=True)
+    with interrupts_heeded():
+        {moment}
+        print("gone on", flush=True)
+        threading.Event().wait(60)
+        print("lost", flush=True)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 {after}
 """
-"""What presses Ctrl-C at a moment. It waits by a lock, as a run does, which only a signal to its thread can end."""
+"""What presses Ctrl-C at a moment. It waits for a lock, as a run does, which only a real signal ends."""
 
 
 def spoken(moment: str, folder: Path, after: str = "") -> tuple[list[str], str]:
@@ -124,6 +124,23 @@ def test_what_else_is_dropped_is_shown_as_ever(tmp_path: Path) -> None:
     assert "ZeroDivisionError" in stderr
 
 
-def test_where_ctrl_c_is_ignored_it_stays_ignored(tmp_path: Path) -> None:
-    lines, _ = spoken("signal.signal(signal.SIGINT, signal.SIG_IGN); heed_interrupts(); press(); sys.exit()", tmp_path)
-    assert lines == ["pressed"]
+def test_where_ctrl_c_is_ignored_it_stays_ignored() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupts_heeded():
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_afterwards_all_is_as_it_was() -> None:
+    @interrupts_heeded()
+    def command() -> None:
+        assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        sys.exit(3)
+
+    before = sys.unraisablehook
+    with pytest.raises(SystemExit):
+        command()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert sys.unraisablehook is before

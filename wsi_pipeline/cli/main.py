@@ -24,7 +24,7 @@ from wsi_pipeline.cli import (
     study,
     train,
 )
-from wsi_pipeline.engine.interrupts import heed_interrupts
+from wsi_pipeline.engine.interrupts import interrupts_heeded
 from wsi_pipeline.errors import EXIT_INTERRUPTED, ResourceError, UsageError, WsiHer2Error
 
 app = typer.Typer(
@@ -52,9 +52,9 @@ USAGE_MISTAKE: Any = typer.BadParameter.__bases__[0]
 """What typer raises for options that it cannot read; click or typer itself defines it, by version."""
 
 
+@interrupts_heeded()
 def main() -> None:
     """Run the command line and end the process with its exit code."""
-    heed_interrupts()
     debug = "--debug" in sys.argv
     if not debug:  # what libraries leave unfinished when a run fails would print tracebacks beside the one sentence
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)

@@ -20,8 +20,9 @@ PAUSE_S = 0.02
 """Seconds until a Ctrl-C that came at a bad moment comes again; nobody notices so few."""
 
 
-def heed_interrupts() -> None:
-    """Let no Ctrl-C be lost in this process, nor break an import; to be called once, by the main thread.
+@contextmanager
+def interrupts_heeded() -> Iterator[None]:
+    """Let no Ctrl-C be lost in the body, nor break an import; for the main thread.
 
     Python raises KeyboardInterrupt wherever the main thread happens to be. In a destructor or a callback of a weak
     reference the exception is printed and dropped, and the run goes on to its end; the import machinery has such a
@@ -29,8 +30,8 @@ def heed_interrupts() -> None:
     comes again a moment later, and so does one that was dropped. Where Ctrl-C is ignored, as under nohup, it still is.
     """
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
         return
-    signal.signal(signal.SIGINT, _interrupt)
     shown = sys.unraisablehook
 
     def dropped(what: sys.UnraisableHookArgs) -> None:
@@ -40,6 +41,12 @@ def heed_interrupts() -> None:
             shown(what)
 
     sys.unraisablehook = dropped
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.unraisablehook = shown
 
 
 def _interrupt(_number: int, frame: FrameType | None) -> None:
