@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from wsi_pipeline.engine.interrupts import interrupts_heeded, interrupts_held
+from wsi_pipeline.engine.interrupts import interruptible, interrupts_held
 
 
 def test_ctrl_c_waits_for_the_end_of_the_body() -> None:
@@ -60,7 +60,7 @@ def test_outside_the_main_thread_nothing_is_held() -> None:
 
 PROGRAM = """
 import os, signal, sys, threading, time, weakref
-from wsi_pipeline.engine.interrupts import interrupts_heeded
+from wsi_pipeline.engine import interrupts
 def press(*_):
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(0.01)
@@ -73,12 +73,13 @@ class Thing:
             self.at_end()
 def forget(thing, callback=None):
     return weakref.ref(thing, callback)
+def body():
+    {moment}
+    print("gone on", flush=True)
+    threading.Event().wait(60)
+    print("lost", flush=True)
 try:
-    with interrupts_heeded():
-        {moment}
-        print("gone on", flush=True)
-        threading.Event().wait(60)
-        print("lost", flush=True)
+    interrupts.interruptible(body)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 {after}
@@ -111,10 +112,10 @@ def test_one_amid_an_import_comes_when_the_import_is_done(tmp_path: Path) -> Non
 
 def test_one_in_a_callback_of_the_import_machinery_leaves_its_lock_open(tmp_path: Path) -> None:
     """Python's own callback could keep it: no other thread would ever import again, nor the process end."""
-    callback = "_imp.acquire_lock(); press(); _imp.release_lock()"
+    callback = "import _imp; _imp.acquire_lock(); press(); _imp.release_lock()"
     (tmp_path / "callback.txt").write_text(callback, encoding="utf-8")
     code = "compile(open('callback.txt').read(), '<frozen importlib._bootstrap>', 'exec')"
-    moment = f"import _imp; code = {code}; kept = forget(Thing(), lambda _: exec(code))"
+    moment = f"code = {code}; kept = forget(Thing(), lambda _: exec(code))"
     after = "threading.Thread(target=lambda: print(__import__('colorsys').__name__, flush=True)).start()"
     assert spoken(moment, tmp_path, after) == (["pressed", "gone on", "interrupted", "colorsys"], "")
 
@@ -124,23 +125,48 @@ def test_what_else_is_dropped_is_shown_as_ever(tmp_path: Path) -> None:
     assert "ZeroDivisionError" in stderr
 
 
+TIDYING = """
+    try:
+        press()
+    finally:
+        {pause}
+        press()
+        with interrupts.interrupts_held():
+            press()
+        print("tidied", flush=True)
+"""
+
+
+def test_a_second_press_leaves_the_tidying_alone(tmp_path: Path) -> None:
+    lines = ["pressed", "pressed", "tidied", "interrupted"]
+    assert spoken(TIDYING.format(pause=""), tmp_path) == (lines, "")
+
+
+def test_tidying_that_takes_too_long_can_be_interrupted(tmp_path: Path) -> None:
+    assert spoken(TIDYING.format(pause="interrupts.time.monotonic = lambda: 1e9"), tmp_path) == (["interrupted"], "")
+
+
+def test_a_second_press_changes_nothing_of_the_end(tmp_path: Path) -> None:
+    """Python takes its handler away before all is tidied up, and a press would kill the process then."""
+    after = "end = Thing(lambda kill=os.kill, me=os.getpid(), say=os.write: (kill(me, 2), say(1, b'at the end')))"
+    assert spoken("press()", tmp_path, f"press(); {after}") == (["interrupted", "pressed", "at the end"], "")
+
+
 def test_where_ctrl_c_is_ignored_it_stays_ignored() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with interrupts_heeded():
-            os.kill(os.getpid(), signal.SIGINT)
+        interruptible(lambda: os.kill(os.getpid(), signal.SIGINT))
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def test_afterwards_all_is_as_it_was() -> None:
-    @interrupts_heeded()
-    def command() -> None:
-        assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-        sys.exit(3)
-
+def test_what_the_body_returns_and_raises_comes_through() -> None:
     before = sys.unraisablehook
-    with pytest.raises(SystemExit):
-        command()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    try:
+        assert interruptible(lambda: 3) == 3
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with pytest.raises(SystemExit):
+            interruptible(sys.exit)
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     assert sys.unraisablehook is before

@@ -24,7 +24,7 @@ from wsi_pipeline.cli import (
     study,
     train,
 )
-from wsi_pipeline.engine.interrupts import interrupts_heeded
+from wsi_pipeline.engine.interrupts import interruptible
 from wsi_pipeline.errors import EXIT_INTERRUPTED, ResourceError, UsageError, WsiHer2Error
 
 app = typer.Typer(
@@ -52,7 +52,6 @@ USAGE_MISTAKE: Any = typer.BadParameter.__bases__[0]
 """What typer raises for options that it cannot read; click or typer itself defines it, by version."""
 
 
-@interrupts_heeded()
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     debug = "--debug" in sys.argv
@@ -60,7 +59,7 @@ def main() -> None:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     code = 0
     try:
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
+        code = interruptible(lambda: app(sys.argv[1:] or ["--help"], standalone_mode=False)) or 0
     except WsiHer2Error as error:
         _fail(str(error), error.exit_code, error if debug else None)
     except USAGE_MISTAKE as error:

@@ -8,10 +8,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from types import FrameType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 IMPORT_MACHINERY = "<frozen importlib"
 """How the file names of Python's own import code begin, in the frames of a running import."""
@@ -20,43 +23,65 @@ PAUSE_S = 0.02
 """Seconds until a Ctrl-C that came at a bad moment comes again; nobody notices so few."""
 
 
-@contextmanager
-def interrupts_heeded() -> Iterator[None]:
-    """Let no Ctrl-C be lost in the body, nor break an import; for the main thread.
+TIDYING_S = 10.0
+"""Seconds that an interrupted run has to tidy up before a further Ctrl-C interrupts that too; it takes under one."""
 
-    Python raises KeyboardInterrupt wherever the main thread happens to be. In a destructor or a callback of a weak
-    reference the exception is printed and dropped, and the run goes on to its end; the import machinery has such a
-    callback, and may then keep its lock for good, for which other threads wait. Here one that comes amid an import
-    comes again a moment later, and so does one that was dropped. Where Ctrl-C is ignored, as under nohup, it still is.
+
+def interruptible(body: Callable[[], T]) -> T:
+    """Return what `body` returns and let no Ctrl-C be lost in it, nor break an import, nor disturb what follows.
+
+    For the main thread, around all that a process does. Python raises KeyboardInterrupt wherever the main thread
+    happens to be. In a destructor or a callback of a weak reference the exception is printed and dropped, and the run
+    goes on to its end; the import machinery has such a callback, and may then keep its lock for good, for which other
+    threads wait. Here one that comes amid an import comes again a moment later, and so does one that was dropped.
+
+    Who presses twice means the same as who presses once: for `TIDYING_S` after KeyboardInterrupt was raised the body
+    can tidy up undisturbed. It is raised inside `body` only, and afterwards Ctrl-C is ignored for good: how the process
+    ends is decided then, and Ctrl-C would kill it amid Python's own tidying up, with another exit code than announced.
+    Where Ctrl-C is ignored from the start, as under nohup, it still is.
     """
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    shown = sys.unraisablehook
-
-    def dropped(what: sys.UnraisableHookArgs) -> None:
-        if what.exc_type is KeyboardInterrupt:
-            _come_again()
-        else:
-            shown(what)
-
-    sys.unraisablehook = dropped
-    signal.signal(signal.SIGINT, _interrupt)
+        return body()
+    presses, shown = _Presses(sys.unraisablehook), sys.unraisablehook
+    sys.unraisablehook = presses.dropped
+    signal.signal(signal.SIGINT, presses.heed)
     try:
-        yield
+        return _call(body)
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.unraisablehook = shown
 
 
-def _interrupt(_number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, or have the signal come again when `frame` is part of an import."""
-    while frame is not None:
-        if frame.f_code.co_filename.startswith(IMPORT_MACHINERY):
-            _come_again()
+def _call(body: Callable[[], T]) -> T:
+    """Call `body` in a frame that `_Presses` knows."""
+    return body()
+
+
+class _Presses:
+    """What comes of Ctrl-C, by the moment at which it comes; `shown` gets the dropped exceptions of other kinds."""
+
+    def __init__(self, shown: Callable[[sys.UnraisableHookArgs], Any]) -> None:
+        self._shown = shown
+        self._tidy_until = 0.0
+
+    def heed(self, _number: int, frame: FrameType | None) -> None:
+        """Raise KeyboardInterrupt, or have it come again when `frame` is part of an import or not of the body."""
+        if time.monotonic() < self._tidy_until:
             return
-        frame = frame.f_back
-    raise KeyboardInterrupt
+        while frame is not None and not frame.f_code.co_filename.startswith(IMPORT_MACHINERY):
+            if frame.f_code is _call.__code__:
+                self._tidy_until = time.monotonic() + TIDYING_S
+                raise KeyboardInterrupt
+            frame = frame.f_back
+        _come_again()
+
+    def dropped(self, what: sys.UnraisableHookArgs) -> None:
+        """Have a KeyboardInterrupt that Python dropped come again."""
+        if what.exc_type is KeyboardInterrupt:
+            self._tidy_until = 0.0
+            _come_again()
+        else:
+            self._shown(what)
 
 
 def _come_again() -> None:
@@ -99,8 +124,8 @@ def interrupts_held() -> Iterator[None]:
             yield
     finally:
         signal.signal(signal.SIGINT, before)
-    if held:
-        raise KeyboardInterrupt
+    if held and callable(before):
+        before(held[0], sys._getframe())
 
 
 @contextmanager
