@@ -156,6 +156,8 @@ def test_where_ctrl_c_is_ignored_it_stays_ignored() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         interruptible(lambda: os.kill(os.getpid(), signal.SIGINT))
+        with interrupts_held():
+            os.kill(os.getpid(), signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
