@@ -43,6 +43,23 @@ def test_maps_are_valid_ngff_0_4_that_qupath_opens(run: Any, name: str) -> None:
     assert not any(".zarr" in part for part in store.relative_to(run.out).parts[:-1])
 
 
+def test_every_level_of_every_map_begins_at_the_slides_corner(run: Any) -> None:
+    corner = np.array([run.result["slide"]["mpp_y"], run.result["slide"]["mpp_x"]]) / -2  # the first px centre is at 0
+    for store in (run.out / "maps").iterdir():
+        for entry in attributes(store)["multiscales"][0]["datasets"]:
+            scale, translation = (change[change["type"]] for change in entry["coordinateTransformations"])
+            np.testing.assert_allclose(translation[1:] - np.array(scale[1:]) / 2, corner, atol=1e-9, err_msg=store.name)
+
+
+def test_density_is_shown_from_0_to_1_5_od(run: Any) -> None:
+    window = attributes(run.out / "maps" / "dab_density.ome.zarr")["omero"]["channels"][0]["window"]
+    assert (window["start"], window["end"]) == (0, 150)
+
+
+def attributes(store: Path) -> dict[str, Any]:
+    return json.loads((store / ".zattrs").read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize(("name", "px"), [("her2_class", 8), ("dab_density", 8), ("positive_share", 256)])
 def test_maps_have_the_slides_extent(run: Any, name: str, px: int) -> None:
     slide = run.result["slide"]

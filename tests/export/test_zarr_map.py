@@ -89,6 +89,32 @@ def test_ngff_is_valid_and_places_pixels(tmp_path: Path, channels: Literal["rgb"
     assert all(len(channel["color"]) == 6 for channel in omero["channels"])
 
 
+def test_an_island_lies_over_the_slide_at_every_level(tmp_path: Path) -> None:
+    """The middle of the same pixels in um, as NGFF places them; the slide's first px centre lies at 0."""
+    below, step, (rows, columns) = Mpp(0.25, 0.26), 8, (389, 613)
+    island = np.zeros((rows * step, columns * step), np.float32)
+    island[1203:1618, 2905:3612] = np.linspace(20, 250, 707)
+    blocks = island.reshape(rows, step, columns, step).mean(axis=(1, 3))
+    described = spec("gray", dtype="float32", mpp_map=below.scaled(step), mpp_slide=below)
+    store = MapStore.create(tmp_path / "m.zarr", described)
+    for box in cut(store.size(), store.chunk):
+        store.write_block(box.x, box.y, blocks[box.y : box.bottom, box.x : box.right])
+    store.build_pyramid("mean")
+    truth = middle(island) * below[::-1]
+    datasets = json.loads((store.path / ".zattrs").read_text())["multiscales"][0]["datasets"]
+    assert len(datasets) == 3
+    for level, entry in enumerate(datasets):
+        scale, translation = (list(change.values())[1][1:] for change in entry["coordinateTransformations"])
+        found = middle(store.read_block(Box(0, 0, *store.size(level)), level)) * scale + translation
+        np.testing.assert_allclose(found, truth, atol=0.01 * described.mpp_map.x)
+
+
+def middle(image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the weighted mean index (row, column) of `image` (H, W)."""
+    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
+    return np.array([(image * rows).sum(dtype=float), (image * columns).sum(dtype=float)]) / image.sum(dtype=float)
+
+
 def test_ome_xml_gives_rgb_and_micrometres(tmp_path: Path) -> None:
     store = MapStore.create(tmp_path / "m.zarr", spec())
     raw = (store.path / "OME" / "METADATA.ome.xml").read_bytes()

@@ -37,6 +37,7 @@ class MapSpec(BaseModel):
     size_map: Size = Field(description="full-resolution size of the map, map px")
     channels: Literal["rgb", "gray"] = Field(description="rgb: three uint8 channels on white; gray: one channel on 0")
     mpp_map: Mpp = Field(description="size of a full-resolution map pixel, um")
+    mpp_slide: Mpp | None = Field(None, description="size of a level-0 px of the slide below; None: the image's own")
     name: str = Field(description="image name that viewers show")
     dtype: Literal["uint8", "uint16", "float32"] = Field("uint8", description="pixel type; rgb is always uint8")
     chunk: int = Field(256, ge=16, le=1024, description="side of a square chunk, px; QuPath wants 256 to 1024")
@@ -94,7 +95,8 @@ def ngff_attributes(spec: MapSpec) -> dict[str, Any]:
     ]
     datasets = [_dataset(spec, level) for level in range(len(level_sizes(spec.size_map, spec.chunk)))]
     low, high = (0.0, 255.0) if spec.channels == "rgb" else spec.display_range
-    window = {"min": low, "max": high, "start": low, "end": high}
+    least, most = (0.0, 255.0) if spec.dtype == "uint8" else (low, high)
+    window = {"min": least, "max": most, "start": low, "end": high}
     channels = [
         {"label": name, "color": colour, "window": window, "active": True} for name, _, colour in spec.channel_table
     ]
@@ -108,11 +110,14 @@ def ngff_attributes(spec: MapSpec) -> dict[str, Any]:
 
 
 def _dataset(spec: MapSpec, level: int) -> dict[str, Any]:
-    """Return one level's path and place; NGFF places pixel centres, so a mean of 2 x 2 px lies half a pixel further."""
-    step = 2**level
-    scale = [1.0, spec.mpp_map.y * step, spec.mpp_map.x * step]
-    shift = (step - 1) / 2
-    translation = [0.0, spec.mpp_map.y * shift, spec.mpp_map.x * shift]
+    """Return one level's path and place.
+
+    NGFF places pixel centres, and the slide's first one lies at 0: that of a px n times as wide lies (n - 1) / 2 slide
+    px further, so that the corners of the two coincide.
+    """
+    pixel, below = spec.mpp_map.scaled(2**level), spec.mpp_slide or spec.mpp_map
+    scale = [1.0, pixel.y, pixel.x]
+    translation = [0.0, (pixel.y - below.y) / 2, (pixel.x - below.x) / 2]
     return {
         "path": str(level),
         "coordinateTransformations": [

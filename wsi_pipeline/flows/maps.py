@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wsi_pipeline.explain.pseudocolour import LEVELS_PER_OD, MOST_DAB_OD
 from wsi_pipeline.export.ngff import MapSpec
 from wsi_pipeline.export.zarr_map import MapStore, levels_alone
 from wsi_pipeline.flows.gather import Gathered
@@ -32,6 +33,9 @@ MAP_NAMES = {
     SHARE_MAP: "Positive share ((value - 1) / 2 percent; 0 = no tumour cells)",
 }
 """File of each map and the name that viewers show, which says how to read its values."""
+
+DISPLAY_RANGES = {DENSITY_MAP: (0.0, MOST_DAB_OD * LEVELS_PER_OD), SHARE_MAP: (0.0, 201.0)}
+"""File of a grey map and its values that viewers show black and white; density as far as its pseudo-colours, 1.5 OD."""
 
 BYTES_PER_MAP_PX = 4
 """Measured on dense tissue: RGB, density and pseudo-colours together take 2-3 bytes per map px after blosc-zstd."""
@@ -119,8 +123,9 @@ def _spec(grid: Grid, name: str, step: int, chunk: int = CHUNK_PX, *, rgb: bool 
         size_map=size,
         channels="rgb" if rgb else "gray",
         mpp_map=grid.mpp.scaled(step),
+        mpp_slide=grid.mpp_l0,
         name=MAP_NAMES[name],
         chunk=chunk,
         kind="virtual stain" if name == VIRTUAL_IMAGE else "map",
-        display_range=(0.0, 201.0) if name == SHARE_MAP else (0.0, 255.0),
+        display_range=DISPLAY_RANGES.get(name, (0.0, 255.0)),
     )

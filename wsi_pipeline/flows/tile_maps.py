@@ -136,6 +136,7 @@ def _write(
         size_map=Size(picture.shape[1], picture.shape[0]),
         channels="rgb" if rgb else "gray",
         mpp_map=tile_um.scaled(1 / steps),
+        mpp_slide=grid.mpp_l0,
         name=map_name(name, scales),
         dtype="uint8" if rgb else "float32",
         display_range=(0.0, 255.0) if rgb else (-limit, limit),
