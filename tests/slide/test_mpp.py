@@ -15,14 +15,17 @@ PATH = Path("slide.svs")
 STATED = MppCandidate("metadata", 0.25, 0.26, from_tags=False)
 NONSENSE = MppCandidate("metadata", 300.0, 300.0, from_tags=False)
 TAGS = MppCandidate("tags", 0.5, 0.51, from_tags=True)
+NEAR_TAGS = MppCandidate("tags", 0.262, 0.26, from_tags=True)
 PRINT_TAGS = MppCandidate("tags", 352.8, 352.8, from_tags=True)
 
 
 @pytest.mark.parametrize(
     ("candidates", "override", "assume", "mpp", "source", "warnings"),
     [
-        ([STATED, TAGS], None, None, (0.25, 0.26), "metadata", 0),
-        ([STATED, TAGS], None, 0.5, (0.25, 0.26), "metadata", 0),
+        ([STATED, TAGS], None, None, (0.25, 0.26), "metadata", 1),
+        ([STATED, TAGS], None, 0.5, (0.25, 0.26), "metadata", 1),
+        ([STATED, NEAR_TAGS], None, None, (0.25, 0.26), "metadata", 0),
+        ([STATED, PRINT_TAGS], None, None, (0.25, 0.26), "metadata", 0),
         ([TAGS], None, None, (0.5, 0.51), "tags", 0),
         ([NONSENSE, TAGS], None, None, (0.5, 0.51), "tags", 1),
         ([NONSENSE], None, 0.3, (0.3, 0.3), "--assume-mpp", 2),
@@ -46,6 +49,15 @@ def test_an_override_that_wins_shows_both_values() -> None:
     (warning,) = resolve_mpp(PATH, [STATED], 0.5).warnings
     assert "0.5 um/px" in warning
     assert "0.25 x 0.26" in warning
+
+
+def test_two_statements_of_one_file_that_disagree_are_both_named() -> None:
+    (warning,) = resolve_mpp(PATH, [STATED, TAGS]).warnings
+    assert "0.25 x 0.26 um/px from metadata, which counts" in warning
+    assert "0.5 x 0.51 um/px from tags" in warning
+    for dpi in (72, 96, 300):
+        print_tags = MppCandidate("tags", 25_400 / dpi, 25_400 / dpi, from_tags=True)
+        assert not resolve_mpp(PATH, [STATED, print_tags]).warnings
 
 
 @pytest.mark.parametrize("candidates", [[], [PRINT_TAGS], [NONSENSE]])

@@ -153,7 +153,7 @@ def test_metadata_by_reader(svs: Path, ome: Path, write_tiff, scan: np.ndarray) 
             assert (info.full_size_l0, info.bounds_origin_l0) == (SIZE, (0, 0))
     assert found == {
         (svs.name, "auto"): ("fast", "aperio", "metadata:openslide.mpp-x", 40.0),
-        (svs.name, "tiffslide"): ("tiffslide", "aperio", "metadata:tiffslide.mpp-x", 40.0),
+        (svs.name, "tiffslide"): ("tiffslide", "aperio", "metadata:Aperio MPP", 40.0),
         ("scan.ome.tif", "auto"): ("fast", "ome-tiff", "metadata:OME PhysicalSize", None),
         ("tagged.tif", "auto"): ("fast", "generic-tiff", "TIFF resolution tags", None),
         ("inches.tif", "tiffslide"): ("tiffslide", "generic-tiff", "TIFF resolution tags", None),

@@ -50,6 +50,10 @@ def _facts(word: str, mpp: float | None) -> dict[str, Any]:
                 {"width": size.width, "height": size.height, "downsample": round(downsample, 5)}
                 for size, downsample in zip(known.level_sizes, known.level_downsamples, strict=True)
             ],
+            "other_images": [
+                {"name": other.name, "width": other.size.width, "height": other.size.height}
+                for other in known.other_images
+            ],
             "bounds_origin": list(known.bounds_origin_l0),
             "stain_guess": guess.stain,
             "stain_confidence": round(guess.confidence, 3),
@@ -63,7 +67,13 @@ def _text(value: Any) -> str:
     if value is None:
         return "unknown"
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        return ", ".join(f"{level['width']} x {level['height']} (/{level['downsample']:g})" for level in value)
+        return ", ".join(_image_text(image) for image in value)
     if isinstance(value, list):
         return ", ".join(str(part) for part in value) or "none"
     return str(value)
+
+
+def _image_text(image: dict[str, Any]) -> str:
+    """Return a level, or another image of the file, as people read it."""
+    size = f"{image['width']} x {image['height']}"
+    return f"{size} (/{image['downsample']:g})" if "downsample" in image else f"{image['name']} {size}"

@@ -11,7 +11,7 @@ from typing import Literal
 
 from wsi_pipeline.errors import UsageError
 from wsi_pipeline.flows.wildcards import fixed_part, matches
-from wsi_pipeline.slide.zarr_reader import METADATA_FILES, is_zarr
+from wsi_pipeline.slide.zarr_images import METADATA_FILES, is_zarr
 from wsi_pipeline.storage import Address, RemotePath
 
 SLIDES = frozenset({

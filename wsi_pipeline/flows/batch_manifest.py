@@ -9,7 +9,7 @@ from typing import cast
 
 from wsi_pipeline.errors import UsageError
 from wsi_pipeline.flows.batch_inputs import Place, SlideInput, Stain, find_slides
-from wsi_pipeline.slide.zarr_reader import is_zarr
+from wsi_pipeline.slide.zarr_images import is_zarr
 from wsi_pipeline.storage import Address, RemotePath, is_url, local_path
 
 COLUMNS = ("slide", "mpp", "stain", "roi", "assay", "case")

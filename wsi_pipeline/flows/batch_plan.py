@@ -24,7 +24,7 @@ from wsi_pipeline.flows.batch_inputs import (
     match_slides,
 )
 from wsi_pipeline.flows.batch_manifest import read_manifest
-from wsi_pipeline.slide.zarr_reader import is_zarr
+from wsi_pipeline.slide.zarr_images import is_zarr
 from wsi_pipeline.storage import Address, RemotePath, is_url, local_path, look
 
 RESERVED = ("summary.csv", "summary.parquet", "summary.html", "cases.csv", ".work")

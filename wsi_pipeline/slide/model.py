@@ -49,6 +49,8 @@ class SlideInfo:
     warnings: tuple[str, ...] = ()
     openslide: bool = False
     """Whether OpenSlide, and so a viewer built on it, opens the file with all its levels."""
+    other_images: tuple[OtherImage, ...] = ()
+    """What else the file holds."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,18 @@ class Level:
     """Native tile or strip, level px: the unit of decoding, of damage, and of block reads."""
 
 
+class OtherImage(NamedTuple):
+    """An image of the file that is not the slide: never more than its name and size."""
+
+    name: str
+    """"label", "macro" and "thumbnail" are called so, whatever the file says; others as the file does."""
+    size: Size
+
+    def __str__(self) -> str:
+        """Return both as people read them."""
+        return f"{self.name} ({self.size.width} x {self.size.height} px)"
+
+
 class MppCandidate(NamedTuple):
     """A pixel size that the file states, um/px, and where it states it."""
 
@@ -103,6 +117,8 @@ class FileFacts:
     """Whether OpenSlide opens the file with these levels."""
     warnings: tuple[str, ...] = ()
     """What people should know about how the file is read."""
+    other_images: tuple[OtherImage, ...] = ()
+    """What else the file holds, in its order."""
 
 
 class LevelPixels(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,9 @@ MPP_MIN, MPP_MAX = 0.05, 5.0
 
 OVERRIDE_TOLERANCE = 0.01
 """Relative difference up to which an override and the metadata say the same."""
+
+STATED_TOLERANCE = 0.05
+"""Relative difference up to which two statements of one file say the same: tags are rounded, objectives nominal."""
 
 MISSING = "missing"
 """`mpp_source` of a slide that was opened although nothing says how large a pixel is."""
@@ -52,7 +55,7 @@ def resolve_mpp(
         _nonsense(candidate) for candidate in candidates if not candidate.from_tags and not is_plausible(candidate)
     )
     if stated is not None:
-        return MppDecision(Mpp(stated.x, stated.y), stated.source, notes)
+        return MppDecision(Mpp(stated.x, stated.y), stated.source, (*notes, *_contradictions(stated, candidates)))
     if assume is not None:
         return MppDecision(Mpp(assume, assume), "--assume-mpp", (*notes, f"pixel size assumed: {assume:g} um/px"))
     if required:
@@ -74,9 +77,23 @@ def _check_user_value(option: str, value: float | None) -> None:
 
 def _override_warnings(override: float, stated: MppCandidate | None) -> tuple[str, ...]:
     """Return one warning with both values when the override contradicts the file."""
-    if stated is None or max(abs(override / value - 1) for value in (stated.x, stated.y)) <= OVERRIDE_TOLERANCE:
+    if stated is None or _apart((override, override), stated) <= OVERRIDE_TOLERANCE:
         return ()
     return (f"--mpp {override:g} um/px overrides {stated.x:.4g} x {stated.y:.4g} um/px from {stated.source}",)
+
+
+def _contradictions(stated: MppCandidate, candidates: Sequence[MppCandidate]) -> Iterator[str]:
+    """Yield a warning with both values for each other statement of the file that a microscope could mean."""
+    for other in candidates:
+        if is_plausible(other) and _apart((stated.x, stated.y), other) > STATED_TOLERANCE:
+            used = f"{stated.x:.4g} x {stated.y:.4g} um/px from {stated.source}"
+            unused = f"{other.x:.4g} x {other.y:.4g} um/px from {other.source}"
+            yield f"the file states two pixel sizes, {used}, which counts, and {unused}: --mpp tells which is right"
+
+
+def _apart(mpp: tuple[float, float], stated: MppCandidate) -> float:
+    """Return the relative difference of a pixel size, (x, y) um/px, from a stated one: the larger of both axes'."""
+    return max(abs(mpp[0] / stated.x - 1), abs(mpp[1] / stated.y - 1))
 
 
 def _nonsense(candidate: MppCandidate) -> str:

@@ -19,7 +19,8 @@ from wsi_pipeline.slide.openslide_reader import OpenSlideReader
 from wsi_pipeline.slide.slide import Slide
 from wsi_pipeline.slide.tiff_header import BROKEN_REMEDY, open_tiff
 from wsi_pipeline.slide.tiffslide_reader import TiffSlideReader
-from wsi_pipeline.slide.zarr_reader import ZarrReader, is_zarr
+from wsi_pipeline.slide.zarr_images import is_zarr
+from wsi_pipeline.slide.zarr_reader import ZarrReader
 
 READERS = ("auto", "fast", "openslide", "tiffslide", "image", "zarr")
 
@@ -107,6 +108,7 @@ def open_slide(
         objective_power=facts.objective_power,
         warnings=(*facts.warnings, *pixel_size.warnings),
         openslide=facts.openslide,
+        other_images=facts.other_images,
     )
     return Slide(info, opened, _reopener(path, opened))
 
@@ -162,7 +164,8 @@ def _open_reader(path: Path, reader: str, threads: int) -> Reader:
             if not (is_tiff and reader in {"auto", "fast"}):
                 raise _refusal(path, error) from error
         else:
-            return found if reader == "openslide" else _faster(found, found, reader, threads)
+            if reader == "openslide" or not found.beside:
+                return found if reader == "openslide" else _faster(found, found, reader, threads)
     if is_tiff:
         tiff_reader = TiffSlideReader(path)  # a damaged file says so, whichever reader was wanted
         if reader == "tiffslide":
@@ -200,11 +203,12 @@ def _openslide_vendor(path: Path) -> str | None:
 
 
 def _openslide(path: Path) -> OpenSlideReader | None:
-    """Return OpenSlide's reader of a file, or None where it refuses it."""
+    """Return OpenSlide's reader of a file, or None where it refuses it or shows another image."""
     try:
-        return OpenSlideReader(path)
+        found = OpenSlideReader(path)
     except openslide.OpenSlideError:
         return None
+    return None if found.beside else found
 
 
 def _is_ome(path: Path) -> bool:

@@ -11,19 +11,19 @@ import openslide
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError
 from wsi_pipeline.geometry import Box, Size
 from wsi_pipeline.slide.levels import make_levels
-from wsi_pipeline.slide.model import FileFacts, LevelPixels, MppCandidate, Reader, split_alpha
+from wsi_pipeline.slide.model import FileFacts, LevelPixels, MppCandidate, OtherImage, Reader, split_alpha
+from wsi_pipeline.slide.ome_xml import stated_candidates
 from wsi_pipeline.slide.tiff_header import (
     BROKEN_REMEDY,
     check_brightfield,
     check_complete,
-    ome_candidates,
     open_tiff,
     pages_of_sizes,
-    stated_candidates,
-    tag_candidates,
-    to_float,
 )
+from wsi_pipeline.slide.tiff_images import find_scan
+from wsi_pipeline.slide.tiff_mpp import imagej_candidates, tag_candidates
 from wsi_pipeline.slide.tiff_page import TiffPage
+from wsi_pipeline.slide.units import to_float
 
 PLAIN_VENDORS = frozenset({"aperio", "generic-tiff"})
 """Formats whose levels are TIFF pages of tiles that neither overlap nor are placed by other metadata."""
@@ -53,6 +53,10 @@ class OpenSlideReader(Reader):
         Raises CorruptSlideError and UnsupportedSlideError, openslide.OpenSlideError when OpenSlide refuses the file.
         """
         self.path = path
+        self.beside = False
+        """Whether OpenSlide shows another image of the file than the slide."""
+        self._others: tuple[OtherImage, ...] | None = None
+        self._notes: tuple[str, ...] = ()
         self.pages: tuple[TiffPage, ...] = ()
         """The level's pages, where they are all that OpenSlide looks at and their tiles may be decoded directly."""
         self._slide = openslide.OpenSlide(path)
@@ -107,7 +111,18 @@ class OpenSlideReader(Reader):
             objective_power=power if power > 0 else None,
             mpp_candidates=tuple(candidates),
             openslide=True,
+            warnings=self._notes,
+            other_images=self._associated() if self._others is None else self._others,
         )
+
+    def _associated(self) -> tuple[OtherImage, ...]:
+        """Return the images that OpenSlide finds beside the scan; their names are its own."""
+        properties = self._slide.properties
+        found = []
+        for name in self._slide.associated_images:
+            width, height = (properties.get(f"openslide.associated.{name}.{side}", "0") for side in ("width", "height"))
+            found.append(OtherImage(name, Size(int(width), int(height))))
+        return tuple(found)
 
     def _inspect_tiff(self, sizes: list[Size], vendor: str) -> list[MppCandidate]:
         """Check a TIFF-based file's full-size page, note the levels' pages, and return the pixel sizes it states."""
@@ -123,12 +138,20 @@ class OpenSlideReader(Reader):
                 check_brightfield(self.path, page)
             if not matching or vendor not in PLAIN_VENDORS:
                 return stated
+            scan = find_scan(self.path, tiff)
+            self.beside = scan.image.size != sizes[0]
+            self._others, self._notes = scan.others, scan.warnings
+            if self.beside:
+                shown, slide = (f"{size.width} x {size.height} px" for size in (sizes[0], scan.image.size))
+                self._notes = (f"OpenSlide shows an image of {shown}, not the slide of {slide}",)
             pages = pages_of_sizes(tiff, sizes)
             check_complete(self.path, tiff, pages or matching)
             self.pages = _decodable(self.path, pages)
             if vendor == "generic-tiff":  # what OpenSlide states there are the resolution tags
                 stated = []
-            return [*ome_candidates(tiff), *stated, *tag_candidates(matching[0])]
+            described = [] if self.beside else scan.image.ome.candidates()
+            described += imagej_candidates(tiff, matching[0])
+            return [*described, *stated, *tag_candidates(matching[0])]
 
     def _tile_sizes(self) -> list[Size]:
         """Return the native tile size of each level, level px."""
