@@ -119,6 +119,7 @@ def test_each_tile_is_decoded_once(svs: Path, monkeypatch: pytest.MonkeyPatch) -
         TiffPage, "decode", lambda self, data, index: decoded_tiles.append(index) or original(self, data, index)
     )
     with open_slide(svs, reader="fast") as slide:
+        decoded_tiles.clear()  # of the first look
         slide.read_box(Box(30, 70, 300, 200), 1)
     rows, columns = range(1, 5), range(6)
     assert decoded_tiles == [row * 10 + column for row in rows for column in columns]
@@ -182,7 +183,7 @@ def test_another_process_opens_alike_without_asking_openslide_again(svs: Path, m
     with spec.open() as slide:
         assert slide.info.reader == "fast"
         assert slide.overview(1).valid.all()
-    with pytest.raises(AssertionError, match="was asked"):
+    with pytest.raises(CorruptSlideError, match="was asked"):
         open_slide(svs)
 
 

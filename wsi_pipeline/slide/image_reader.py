@@ -11,9 +11,9 @@ from PIL import JpegImagePlugin, PngImagePlugin
 
 from wsi_pipeline.errors import CorruptSlideError, ResourceError, UnsupportedSlideError
 from wsi_pipeline.geometry import Box, Size
+from wsi_pipeline.slide.border import BROKEN_REMEDY
 from wsi_pipeline.slide.levels import make_levels
 from wsi_pipeline.slide.model import FileFacts, LevelPixels, MppCandidate, Reader, split_alpha
-from wsi_pipeline.slide.tiff_header import BROKEN_REMEDY
 
 PNG_MAGIC, JPEG_MAGIC = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 

@@ -11,13 +11,16 @@ import openslide
 
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError, UsageError
 from wsi_pipeline.slide.agreement import disagreement
+from wsi_pipeline.slide.border import BROKEN_REMEDY, library_errors
 from wsi_pipeline.slide.fast_reader import FastTiffReader
+from wsi_pipeline.slide.first_look import first_look
 from wsi_pipeline.slide.image_reader import JPEG_MAGIC, PNG_MAGIC, ImageReader
 from wsi_pipeline.slide.model import Reader, SlideInfo
 from wsi_pipeline.slide.mpp import resolve_mpp
 from wsi_pipeline.slide.openslide_reader import OpenSlideReader
 from wsi_pipeline.slide.slide import Slide
-from wsi_pipeline.slide.tiff_header import BROKEN_REMEDY, open_tiff
+from wsi_pipeline.slide.tiff_header import open_tiff
+from wsi_pipeline.slide.tiff_structure import SIDE_MAX, check_structure
 from wsi_pipeline.slide.tiffslide_reader import TiffSlideReader
 from wsi_pipeline.slide.zarr_images import is_zarr
 from wsi_pipeline.slide.zarr_reader import ZarrReader
@@ -91,7 +94,11 @@ def open_slide(
     path = Path(path)
     if reader not in READERS:
         raise UsageError("--reader", f"{reader!r} is not a reader", f"choose one of {', '.join(READERS)}")
-    opened = _open_folder(path, reader) if path.is_dir() else _open_reader(path, reader, threads)
+    with library_errors(path, "cannot be opened"):
+        found = _open_folder(path, reader) if path.is_dir() else _open_reader(path, reader, threads)
+        _check_sides(path, found)
+        reopen = _reopener(path, found)
+        opened = first_look(path, found, reopen)
     facts = opened.facts
     pixel_size = resolve_mpp(path, facts.mpp_candidates, mpp, assume_mpp, required=require_mpp)
     info = SlideInfo(
@@ -110,7 +117,7 @@ def open_slide(
         openslide=facts.openslide,
         other_images=facts.other_images,
     )
-    return Slide(info, opened, _reopener(path, opened))
+    return Slide(info, opened, reopen)
 
 
 def _reopener(path: Path, opened: Reader) -> OpenReader:
@@ -133,9 +140,19 @@ def _open_folder(path: Path, reader: str) -> Reader:
     return ZarrReader(path)
 
 
+def _check_sides(path: Path, opened: Reader) -> None:
+    """Raise CorruptSlideError unless every level has a size that a slide can have."""
+    for level in opened.facts.levels:
+        if min(*level.size, *level.tile) < 1 or max(level.size) > SIDE_MAX:
+            problem = f"states a level of {level.size.width} x {level.size.height} px, which no slide has"
+            raise CorruptSlideError(path, problem, BROKEN_REMEDY)
+
+
 def _head(path: Path) -> bytes:
-    """Return the first bytes of the file; raises the error that fits when there is no file or nothing in it."""
+    """Return the first bytes of the file, of a TIFF once its structure is found sound; else raise what fits."""
     try:
+        if path.exists() and not path.is_file():  # reading a pipe or a device may wait for ever
+            raise UnsupportedSlideError(path, "is no file but a pipe or a device", "name the slide file itself")
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except FileNotFoundError as error:
@@ -144,6 +161,8 @@ def _head(path: Path) -> bytes:
         raise UsageError(path, f"cannot be read: {error.strerror}", "check the file's permissions") from error
     if not head:
         raise CorruptSlideError(path, "is empty", BROKEN_REMEDY)
+    if head.startswith(TIFF_MAGICS):
+        check_structure(path)
     return head
 
 

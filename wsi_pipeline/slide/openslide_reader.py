@@ -10,11 +10,11 @@ import openslide
 
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError
 from wsi_pipeline.geometry import Box, Size
+from wsi_pipeline.slide.border import BROKEN_REMEDY
 from wsi_pipeline.slide.levels import make_levels
 from wsi_pipeline.slide.model import FileFacts, LevelPixels, MppCandidate, OtherImage, Reader, split_alpha
 from wsi_pipeline.slide.ome_xml import stated_candidates
 from wsi_pipeline.slide.tiff_header import (
-    BROKEN_REMEDY,
     check_brightfield,
     check_complete,
     open_tiff,

@@ -12,6 +12,7 @@ import numpy as np
 
 from wsi_pipeline.errors import CorruptSlideError, UsageError
 from wsi_pipeline.geometry import Box, Size, ceil_div
+from wsi_pipeline.slide.border import library_errors
 from wsi_pipeline.slide.levels import pick_level
 from wsi_pipeline.slide.model import WHITE, Level, LevelPixels, Pixels, Reader, SlideInfo, paste
 from wsi_pipeline.slide.resample import Edges, area_mean, covering
@@ -159,20 +160,20 @@ class Slide:
         if reader is None:
             raise UsageError(self.info.path, "the slide is closed")
         try:
-            return reader.read_parts(level, box_lv, wanted_lv), 0
+            return self._read(reader, level, box_lv, wanted_lv), 0
         except CorruptSlideError:
             with self._swap:
                 if self._reader is reader:
-                    self._reader = self._open_reader()
+                    self._reader = self._opened_again()
         return self._read_damaged(level, box_lv, wanted_lv)
 
     def _read_damaged(self, level: int, box_lv: Box, wanted_lv: Sequence[Box]) -> tuple[LevelPixels, int]:
         """Retry once with a fresh handle, then tile by tile: return what is left, and the count of px lost."""
-        own = self._open_reader()
+        own = self._opened_again()
         try:
-            return own.read_parts(level, box_lv, wanted_lv), 0
+            return self._read(own, level, box_lv, wanted_lv), 0
         except CorruptSlideError:
-            own = self._open_reader()
+            own = self._opened_again()
         rgb = np.full((box_lv.height, box_lv.width, 3), WHITE, np.uint8)
         valid = np.zeros((box_lv.height, box_lv.width), bool)
         lost = 0
@@ -180,13 +181,23 @@ class Slide:
             if not any(block_lv.intersection(part_lv).area for part_lv in wanted_lv):
                 continue
             try:
-                pixels = own.read_level(level, block_lv)
+                pixels = self._read(own, level, block_lv, [block_lv])
             except CorruptSlideError:
-                own = self._open_reader()
+                own = self._opened_again()
                 lost += block_lv.area
                 continue
             paste(rgb, valid, pixels, block_lv.x - box_lv.x, block_lv.y - box_lv.y)
         return LevelPixels(rgb, valid), lost
+
+    def _read(self, reader: Reader, level: int, box_lv: Box, wanted_lv: Sequence[Box]) -> LevelPixels:
+        """Return the px of a box inside the level. Raises CorruptSlideError, whatever a library raises."""
+        with library_errors(self.info.path, "cannot be decoded"):
+            return reader.read_parts(level, box_lv, wanted_lv)
+
+    def _opened_again(self) -> Reader:
+        """Return another reader of the file. Raises CorruptSlideError, whatever a library raises."""
+        with library_errors(self.info.path, "cannot be opened again"):
+            return self._open_reader()
 
 
 def _blocks(box_lv: Box, tile: Size) -> Iterator[Box]:

@@ -13,13 +13,12 @@ from tifffile import PHOTOMETRIC, PLANARCONFIG, TiffFile
 
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError
 from wsi_pipeline.geometry import Size
+from wsi_pipeline.slide.border import BROKEN_REMEDY
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # damage is told by our errors, once
 
 TIFF_ERRORS = (ValueError, RuntimeError, OSError, LookupError, TypeError, ArithmeticError, struct.error)
 """What tifffile and imagecodecs raise on damaged files: TiffFileError is a ValueError, codec errors RuntimeErrors."""
-
-BROKEN_REMEDY = "copy the file again from the scanner or archive"
 
 
 def open_tiff(path: Path) -> TiffFile:
@@ -61,23 +60,18 @@ def check_brightfield(path: Path, page: Any, axes: str = "YXS") -> None:
         raise UnsupportedSlideError(
             path, f"is not brightfield RGB: {found}", "fluorescence and grey images have no DAB"
         )
-    if page.dtype != np.uint8 or page.bitspersample != 8:
+    if page.bitspersample == 8 and page.dtype != np.uint8:
+        problem = f"holds colours of type {page.dtype}, which may be negative"
+        raise UnsupportedSlideError(path, problem, "export it as 8-bit RGB")
+    if page.bitspersample != 8:
         raise UnsupportedSlideError(path, f"has {page.bitspersample} bits per colour, not 8", "export it as 8-bit RGB")
     if axes != "YXS" or page.planarconfig != PLANARCONFIG.CONTIG:
         raise UnsupportedSlideError(path, f"is not one interleaved RGB plane (axes {axes})", "export one RGB plane")
 
 
 def check_complete(path: Path, tiff: TiffFile, pages: Sequence[Any]) -> None:
-    """Raise CorruptSlideError when tiles of the levels (`pages`) or of any other image of the file lie beyond its end.
-
-    The last image of a scan is a small one, so a file that lacks its last bytes would lose a level or its label only.
-    """
+    """Raise CorruptSlideError when tiles of the levels (`pages`) or of another image of the file lie beyond its end."""
     length = path.stat().st_size
-    known = len(tiff.pages)
-    tiff.filehandle.seek(tiff.pages.next_page_offset or 0)
-    pointer = tiff.filehandle.read(tiff.tiff.offsetsize)
-    if len(pointer) < tiff.tiff.offsetsize or struct.unpack(tiff.tiff.offsetformat, pointer)[0] >= length:
-        raise CorruptSlideError(path, f"is truncated: image {known + 1} begins beyond its end", BROKEN_REMEDY)
     images = (*pages, *tiff.pages)
     spans = {span for page in images for span in zip(page.dataoffsets, page.databytecounts, strict=False)}
     beyond = sum(offset + count > length for offset, count in spans)

@@ -10,14 +10,13 @@ import cv2
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import COMPRESSION, PHOTOMETRIC
+from tifffile import COMPRESSION, PHOTOMETRIC, TIFF
 
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError
 from wsi_pipeline.geometry import Box, Size, ceil_div
-from wsi_pipeline.slide.tiff_header import BROKEN_REMEDY, TIFF_ERRORS
-
-SEGMENT_PX_MAX = 2**26
-"""Largest tile or strip that is decoded at once, px: 8192 x 8192, 192 MiB of RGB."""
+from wsi_pipeline.slide.border import BROKEN_REMEDY, library_errors
+from wsi_pipeline.slide.declared import check_jpeg, check_jpeg2000, decode_into
+from wsi_pipeline.slide.tiff_structure import SEGMENT_PX_MAX
 
 JPEG_END, JPEG_END_WITHIN = b"\xff\xd9", 16
 """End-of-image marker, which entropy-coded data cannot contain, and in how many last bytes of a tile it has to be."""
@@ -29,8 +28,17 @@ VIRTUAL_TILE = Size(256, 256)
 """Unit of reading in uncompressed contiguous files, which are mapped into memory instead of decoded."""
 
 JPEGS = frozenset({COMPRESSION.JPEG, COMPRESSION.OJPEG})
+ALL_JPEGS = JPEGS | {COMPRESSION.ALT_JPEG, COMPRESSION.JPEG_LOSSY}
 APERIO_JPEG_2000 = frozenset({COMPRESSION.APERIO_JP2000_YCBC, COMPRESSION.APERIO_JP2000_RGB})
 """33003 and 33005: bare codestreams in which the compression alone, not the photometric tag, tells YCbCr from RGB."""
+
+JPEGS_2000 = APERIO_JPEG_2000 | {COMPRESSION.JPEG2000, COMPRESSION.JPEG_2000_LOSSY}
+
+BY_DECLARED_SIZE = frozenset({
+    COMPRESSION.PNG, COMPRESSION.WEBP, COMPRESSION.WEBP_DEPRECATED, COMPRESSION.JPEGXL, COMPRESSION.JPEGXL_DNG,
+    COMPRESSION.JPEGXR, COMPRESSION.JPEGXR_NDPI, COMPRESSION.LERC,
+})  # fmt: skip
+"""Streams whose decoders ask for the memory of the size that the stream declares, not of the tile."""
 
 Decode = Callable[[bytes, int], NDArray[np.uint8]]
 """From the bytes of a tile and its index in the page to its px, (h, w, samples)."""
@@ -66,6 +74,7 @@ class TiffPage:
         self.holes = frozenset(index for index, count in enumerate(self.counts) if not count)
         """Indices of the tiles that were never written."""
         self._is_jpeg = page.compression in JPEGS
+        self._check = _check_of(page)
         self._decode = _decoder(path, page)
 
     def box(self, index: int) -> Box:
@@ -96,15 +105,25 @@ class TiffPage:
         # The decoder fills up streams that end early without a word; OpenSlide calls them broken, and so do we.
         if self._is_jpeg and len(data) - data.find(JPEG_END) > JPEG_END_WITHIN:
             raise CorruptSlideError(self._path, f"has a JPEG tile that ends early {place}", BROKEN_REMEDY)
-        try:
+        with library_errors(self._path, f"has a broken tile {place}"):
+            if self._check is not None:
+                self._check(data, self.tile)
             pixels = self._decode(data, index)
-        except TIFF_ERRORS as error:
-            raise CorruptSlideError(self._path, f"has a broken tile {place}: {error}", BROKEN_REMEDY) from error
         inside = tile_lv.intersection(Box(0, 0, *self.size))
         least = np.array([inside.height, inside.width, self.samples])
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or (pixels.shape < least).any():
             raise CorruptSlideError(self._path, f"has a tile of the wrong size {place}", BROKEN_REMEDY)
         return pixels
+
+
+def _check_of(page: Any) -> Callable[[bytes, Size], None] | None:
+    """Return what raises ValueError for a tile that declares more px than its place has, where the codec needs that."""
+    if page.compression in JPEGS_2000:
+        return check_jpeg2000
+    if page.compression not in ALL_JPEGS:
+        return None
+    header = page.jpegheader or b""  # of old files, which state the size there
+    return check_jpeg if not header else lambda data, tile: check_jpeg(header + data, tile)
 
 
 def _decoder(path: Path, page: Any) -> Decode:
@@ -119,10 +138,24 @@ def _decoder(path: Path, page: Any) -> Decode:
     if page.photometric == PHOTOMETRIC.YCBCR and page.compression not in JPEGS:
         problem = f"holds YCbCr colours in {page.compression.name}"
         raise UnsupportedSlideError(path, problem, "convert it to RGB or JPEG")
+    if page.compression in BY_DECLARED_SIZE:
+        return _bounded(page)
     is_jpeg = page.compression in JPEGS
     options = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if is_jpeg else {}
     decode = page.decode
     return lambda data, index: decode(data, index, **options)[0][0]  # (1, h, w, samples) -> (h, w, samples)
+
+
+def _bounded(page: Any) -> Decode:
+    """Return what decodes tiles or strips of a codec that goes by the size that each declares."""
+    codec, samples = TIFF.DECOMPRESSORS[page.compression], page.samplesperpixel
+    width, height = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
+    rests = (
+        page.imagelength % height or height,
+        page.imagewidth % width or width,
+    )  # of those at the lower and right edge
+    shapes = sorted({(rows, columns, samples) for rows in (rests[0], height) for columns in (rests[1], width)})
+    return lambda data, _index: decode_into(codec, data, shapes)
 
 
 def _aperio_rgb(data: bytes, _index: int) -> NDArray[np.uint8]:

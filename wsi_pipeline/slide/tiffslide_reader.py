@@ -11,10 +11,11 @@ from tifffile.tifffile import svs_description_metadata
 
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError
 from wsi_pipeline.geometry import Box
+from wsi_pipeline.slide.border import BROKEN_REMEDY
 from wsi_pipeline.slide.levels import make_levels
 from wsi_pipeline.slide.model import FileFacts, LevelPixels, MppCandidate, Reader
 from wsi_pipeline.slide.ome_xml import stated_candidates
-from wsi_pipeline.slide.tiff_header import BROKEN_REMEDY, TIFF_ERRORS, check_brightfield, check_complete, open_tiff
+from wsi_pipeline.slide.tiff_header import TIFF_ERRORS, check_brightfield, check_complete, open_tiff
 from wsi_pipeline.slide.tiff_images import find_scan
 from wsi_pipeline.slide.tiff_mpp import imagej_candidates, tag_candidates
 from wsi_pipeline.slide.tiff_page import TiffPage

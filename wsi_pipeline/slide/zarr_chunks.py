@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError
 from wsi_pipeline.geometry import Box, Size, ceil_div
+from wsi_pipeline.slide.border import BROKEN_REMEDY
 from wsi_pipeline.slide.model import WHITE, LevelPixels
-from wsi_pipeline.slide.tiff_header import BROKEN_REMEDY
-from wsi_pipeline.slide.tiff_page import SEGMENT_PX_MAX
+from wsi_pipeline.slide.tiff_structure import SEGMENT_PX_MAX
 
 JSON_ERRORS = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 """What metadata of another form than NGFF and Zarr prescribe ends in; JSON's and UTF-8's own errors are ValueErrors."""

@@ -9,10 +9,10 @@ from typing import Any
 
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError
 from wsi_pipeline.geometry import Box
+from wsi_pipeline.slide.border import BROKEN_REMEDY
 from wsi_pipeline.slide.levels import make_levels
 from wsi_pipeline.slide.model import FileFacts, LevelPixels, MppCandidate, Reader
 from wsi_pipeline.slide.ome_xml import OmeImage, stated_candidates
-from wsi_pipeline.slide.tiff_header import BROKEN_REMEDY
 from wsi_pipeline.slide.units import um_per
 from wsi_pipeline.slide.zarr_chunks import JSON_ERRORS, ZarrPlane
 from wsi_pipeline.slide.zarr_images import find_zarr_scan
