@@ -65,3 +65,23 @@ class Canvas:
 def canvas() -> Canvas:
     """Return an empty canvas, neither square nor a multiple of the grid step, with unequal pixel sides."""
     return Canvas(width=614, height=390)
+
+
+@pytest.fixture(scope="session")
+def crowd() -> tuple[Stains, Mpp]:
+    """Return a field of packed cells of all classes, larger than two halos."""
+    canvas = Canvas(width=1208, height=904, mpp=Mpp(0.5, 0.52))
+    generator = np.random.default_rng(11)
+    for number, (row, column) in enumerate(np.ndindex(33, 44)):
+        x = 20 + 26.5 * column + (row % 2) * 12 + generator.uniform(-2, 2)
+        y = 22 + 26 * row + generator.uniform(-2, 2)
+        reach = slice(max(int(y) - 30, 0), int(y) + 30), slice(max(int(x) - 30, 0), int(x) + 30)
+        small = Canvas(width=reach[1].stop - reach[1].start, height=reach[0].stop - reach[0].start, mpp=canvas.mpp)
+        small.nucleus(x - reach[1].start, y - reach[0].start, radius_um=generator.uniform(2.8, 3.6))
+        od, share = ((0, 0), (0.2, 0.45), (0.5, 1.0), (0.6, 0.5), (1.1, 1.0))[number % 5]
+        if od:
+            small.membrane(x - reach[1].start, y - reach[0].start, od=od, share=share)
+        height, width = canvas.dab[reach].shape
+        canvas.dab[reach] = np.maximum(canvas.dab[reach], small.dab[:height, :width])
+        canvas.hematoxylin[reach] = np.maximum(canvas.hematoxylin[reach], small.hematoxylin[:height, :width])
+    return canvas.stains(), canvas.mpp

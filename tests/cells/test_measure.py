@@ -118,58 +118,6 @@ def test_empty_glass_has_no_cells(canvas: Canvas) -> None:
     assert (paint_classes(measured, np.zeros(0, bool), Box(0, 0, 614, 390), 8) == UNPAINTED).all()
 
 
-@pytest.fixture(scope="module")
-def crowd() -> tuple[Stains, Mpp]:
-    """Return a field of packed cells of all classes, larger than two halos."""
-    canvas = Canvas(width=1208, height=904, mpp=Mpp(0.5, 0.52))
-    generator = np.random.default_rng(11)
-    for number, (row, column) in enumerate(np.ndindex(33, 44)):
-        x = 20 + 26.5 * column + (row % 2) * 12 + generator.uniform(-2, 2)
-        y = 22 + 26 * row + generator.uniform(-2, 2)
-        reach = slice(max(int(y) - 30, 0), int(y) + 30), slice(max(int(x) - 30, 0), int(x) + 30)
-        small = Canvas(width=reach[1].stop - reach[1].start, height=reach[0].stop - reach[0].start, mpp=canvas.mpp)
-        small.nucleus(x - reach[1].start, y - reach[0].start, radius_um=generator.uniform(2.8, 3.6))
-        od, share = ((0, 0), (0.2, 0.45), (0.5, 1.0), (0.6, 0.5), (1.1, 1.0))[number % 5]
-        if od:
-            small.membrane(x - reach[1].start, y - reach[0].start, od=od, share=share)
-        height, width = canvas.dab[reach].shape
-        canvas.dab[reach] = np.maximum(canvas.dab[reach], small.dab[:height, :width])
-        canvas.hematoxylin[reach] = np.maximum(canvas.hematoxylin[reach], small.hematoxylin[:height, :width])
-    return canvas.stains(), canvas.mpp
-
-
-def test_no_cell_is_cut_or_counted_twice(crowd: tuple[Stains, Mpp]) -> None:
-    stains, mpp = crowd
-    halo = OPTIONS.halo_px(mpp)
-    height, width = stains.dab.shape
-    whole = measure(stains, mpp).cells
-    assert len(whole) > 1000
-    found = []
-    for x, y in ((0, 0), (600, 0), (0, 440), (600, 440)):
-        core = Box(x, y, (600 if x == 0 else width - 600), (440 if y == 0 else height - 440))
-        left, top = max(core.x - halo, 0), max(core.y - halo, 0)
-        right, bottom = min(core.right + halo, width), min(core.bottom + halo, height)
-        part = Stains(*(np.ascontiguousarray(plane[top:bottom, left:right]) for plane in stains))
-        cells = measure(part, mpp, Box(core.x - left, core.y - top, core.width, core.height)).cells
-        columns = (
-            cells.x + left,
-            cells.y + top,
-            cells.class_index,
-            cells.completeness,
-            cells.intensity,
-            cells.area_um2,
-        )
-        found.append(np.stack(columns, axis=1))
-    parts = np.concatenate(found)
-    columns = (whole.x, whole.y, whole.class_index, whole.completeness, whole.intensity, whole.area_um2)
-    expected = np.stack(columns, axis=1)
-    parts, expected = (table[np.lexsort(table.T[:2])] for table in (parts, expected))
-    np.testing.assert_array_equal(parts[:, :3], expected[:, :3])  # place and class
-    np.testing.assert_allclose(parts[:, 3:], expected[:, 3:], rtol=0.05)  # a tie between two radii may fall either way
-    same = np.isclose(parts, expected, rtol=1e-4, atol=1e-4)
-    assert same.mean() > 0.999
-
-
 def test_the_class_map_shows_each_cell_where_it_is(crowd: tuple[Stains, Mpp]) -> None:
     stains, mpp = crowd
     measured = measure(stains, mpp)

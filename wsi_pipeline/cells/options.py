@@ -65,9 +65,14 @@ class CellOptions(BaseModel):
     lymphocyte_min_hematoxylin: float = Field(0.42, description="a lymphocyte's nucleus is at least this dense, OD")
 
     def halo_px(self, mpp: Mpp) -> int:
-        """Return how many analysis px around a region decide the cells inside it, rounded up to 8."""
+        """Return how many analysis px around a region decide the cells inside it, rounded up to 8.
+
+        A cell at the border may owe its wall to a neighbour `neighbour_um` away. That neighbour's rays have to end
+        inside the halo, and so has what decides that its nucleus is there: the surround, as seen from a rival centre
+        one spacing farther out. Filters on the grid of nuclei are rounded to its pixels, so one of them is added.
+        """
         seek_um = max(3.0 * self.nucleus_sigma_um, self.surround_um / 2) + self.nucleus_spacing_um
-        reach_um = 2.0 * self.ray_length_um + self.neighbour_um + seek_um + 1.0
+        reach_um = self.neighbour_um + max(seek_um, self.ray_length_um) + self.nucleus_grid_um
         return 8 * ceil(reach_um / min(mpp) / 8)
 
 

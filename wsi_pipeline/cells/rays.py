@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from wsi_pipeline.geometry import Mpp
 
+REMAP_STEPS = 32
+"""cv2.remap interpolates at this many places between two px (its INTER_TAB_SIZE)."""
+
 Profiles = NDArray[np.float32]
 """Samples (N nuclei, D directions, R radii) float32."""
 
@@ -29,8 +32,8 @@ class Rays:
 
     def sample(self, image: NDArray[np.float32], step: int = 1, *, nearest: bool = False) -> Profiles:
         """Sample `image` (h, w) whose px are `step` image px wide, bilinearly or by `nearest`, along all rays."""
-        along_x = np.outer(np.cos(self.angle), self.radius).ravel() / (self.mpp.x * step)
-        along_y = np.outer(np.sin(self.angle), self.radius).ravel() / (self.mpp.y * step)
+        along_x = _snapped(np.outer(np.cos(self.angle), self.radius).ravel() / (self.mpp.x * step))
+        along_y = _snapped(np.outer(np.sin(self.angle), self.radius).ravel() / (self.mpp.y * step))
         # a block of step px has its centre at (step - 1) / 2 of the finer grid
         origin_x = (self.x - 0.5 * (step - 1)) / step
         origin_y = (self.y - 0.5 * (step - 1)) / step
@@ -45,6 +48,14 @@ class Rays:
         x = self.x[:, None] + distance_um * np.cos(self.angle)[None] / self.mpp.x
         y = self.y[:, None] + distance_um * np.sin(self.angle)[None] / self.mpp.y
         return np.stack([x, y], axis=-1).astype(np.float32)
+
+
+def _snapped(px: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return places rounded to what remap resolves, so that adding any whole or half px to them is exact.
+
+    Otherwise a cell's samples would depend, by the rounding of float32, on where in its region it lies.
+    """
+    return np.asarray(np.rint(px * REMAP_STEPS) / REMAP_STEPS)
 
 
 def circular_smooth(values: Profiles, weights: tuple[float, ...]) -> Profiles:

@@ -11,6 +11,7 @@ import socket
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from math import lcm
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_pipeline.cells.measure import Cells, Measurement, measure_cells
+from wsi_pipeline.cells.nuclei import grid_step
 from wsi_pipeline.cells.options import AssayProfile, CellOptions
 from wsi_pipeline.cells.paint import paint_classes
 from wsi_pipeline.explain.pseudocolour import colour_density
@@ -26,7 +28,7 @@ from wsi_pipeline.export.palette import colour_classes
 from wsi_pipeline.export.zarr_map import MapStore
 from wsi_pipeline.flows.packed import PackedTask
 from wsi_pipeline.flows.pyramids import CLASS_MAP, COLOUR_MAP, DENSITY_MAP, Block, build_block
-from wsi_pipeline.geometry import Box, ceil_div
+from wsi_pipeline.geometry import Box, Mpp, ceil_div
 from wsi_pipeline.slide import Slide, SlideSpec
 from wsi_pipeline.stain.density import Stains, unmix
 from wsi_pipeline.tiling import Grid, Region
@@ -115,13 +117,12 @@ def process_region(task: RegionTask) -> RegionOutcome:
     cv2.setNumThreads(1)  # the workers are the parallelism
     plan, core = task.plan, task.region.core_an
     clock = [time.perf_counter()]
-    halo = plan.cells.halo_px(plan.grid.mpp)
-    window = Box(core.x - halo, core.y - halo, *(8 * ceil_div(side, 8) + 2 * halo for side in core.size))
+    window = measured_window(core, plan.grid.mpp, plan.cells)
     pixels = opened(plan.slide).read_box(window.scaled(plan.step), plan.step)
     clock.append(time.perf_counter())
     stains = unmix(pixels.rgb, plan.white, plan.assay.vectors)
     clock.append(time.perf_counter())
-    inner = Box(halo, halo, core.width, core.height)
+    inner = Box(core.x - window.x, core.y - window.y, core.width, core.height)
     measured = measure_cells(stains, inner, plan.grid.mpp, plan.assay, plan.cells)
     counted = _allowed_at(task, measured.cells, inner)
     clock.append(time.perf_counter())
@@ -140,6 +141,14 @@ def process_region(task: RegionTask) -> RegionOutcome:
     scored = int(task.allowed.sum()) * plan.grid.options.map_px**2
     unreadable = min(pixels.unreadable, int((~inside).sum()))
     return RegionOutcome(task.region.index, tiles, len(cells), unreadable, scored, seconds, ended)
+
+
+def measured_window(core: Box, mpp: Mpp, options: CellOptions) -> Box:
+    """Return what is read to measure `core`: with its halo, on the slide's one grid of nuclei whatever the region."""
+    unit = lcm(8, grid_step(mpp, options))
+    around = core.padded(options.halo_px(mpp))
+    x, y = around.x // unit * unit, around.y // unit * unit
+    return Box(x, y, unit * ceil_div(around.right - x, unit), unit * ceil_div(around.bottom - y, unit))
 
 
 def _focus(
