@@ -286,7 +286,7 @@ def test_spaces_and_umlauts_in_every_path(score: Callable[..., Any], samples: Pa
     outcome = score(slide, folder / "Ergebnisse \u00fc", "--roi", drawn, "--json", serial=False)
     assert outcome.code == 0, outcome.stderr
     assert outcome.result["slide"]["path"] == str(slide)
-    project = (outcome.out / "qupath" / "project.qpproj").read_text(encoding="utf-8")
+    project = (outcome.out / "project.qpproj").read_text(encoding="utf-8")
     assert slide.resolve().as_uri() in project
     assert "Fall%20%C3%84%201.svs" in project
     assert "100%25%23%3F" in project

@@ -77,10 +77,13 @@ def test_the_record_says_what_it_rests_on(run: Any) -> None:
     assert result["quality"]["rejected"] == 0
     assert result["networks"]["stainer"]["sha256"]
     assert result["networks"]["classifier"]["runtime"]["precision"] == "fp32"
-    project = json.loads((run.out / "qupath" / "project.qpproj").read_text(encoding="utf-8"))
+    project = json.loads((run.out / "project.qpproj").read_text(encoding="utf-8"))
     names = [image["imageName"] for image in project["images"]]
     assert "Virtual HER2 IHC, inferred from H&E, research use only" in names
-    assert any(re.fullmatch(r"CAM, (1\+ against 0|2\+ against 1\+|3\+ against 2\+) \(logits\)", name) for name in names)
+    assert any(
+        re.fullmatch(r"What spoke for (1\+ against 0|2\+ against 1\+|3\+ against 2\+), values \(logits\)", name)
+        for name in names
+    )
     assert "inferred from H&E" in project["images"][0]["metadata"]["Notice"]
 
 

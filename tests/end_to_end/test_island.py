@@ -146,7 +146,7 @@ def test_in_the_tile_objects(run: Any, truth: dict[str, Any], strong: np.ndarray
         share = 100 * is_strong[inside].mean()
         assert tile["properties"]["measurements"]["3+ %"] == pytest.approx(share, abs=15)
         if abs(share - 50) > 15:
-            assert (tile["properties"]["classification"]["name"] == "Tumor: 3+") == (share > 50)
+            assert (tile["properties"]["classification"]["name"] == "Tile: mostly 3+") == (share > 50)
     assert seen > 10
 
 

@@ -120,7 +120,12 @@ def test_a_slide_on_s3_gives_what_the_same_file_gives(
     assert outcome.result["slide"]["path"] == url
     outcome.result["slide"]["path"] = local.result["slide"]["path"]
     assert_same(local, outcome)
-    for path in (*fetched.glob("*.json"), *fetched.glob("qupath/**/*.*")):
+    for path in (
+        *fetched.glob("*.json"),
+        fetched / "project.qpproj",
+        *fetched.glob("scripts/*"),
+        *fetched.glob("classifiers/*"),
+    ):
         assert str(tmp_path) not in path.read_text(encoding="utf-8"), path
     assert list(temporary.iterdir()) == []
 
@@ -143,8 +148,8 @@ def test_a_project_links_slide_and_maps_as_they_lie_in_a_copy_of_the_bucket(
     server.put("archive", {"p/small.svs": small})
     outcome = wsi_her2("run", "s3://archive/p/small.svs", "-o", "s3://results/p/x", *SERIAL, out=tmp_path)
     assert outcome.code == 0, outcome.stderr
-    project = json.loads(server.read("results", "p/x/qupath/project.qpproj"))
-    assert project["uri"] == "file:///results/p/x/qupath/project.qpproj"
+    project = json.loads(server.read("results", "p/x/project.qpproj"))
+    assert project["uri"] == "file:///results/p/x/project.qpproj"
     links = [image["serverBuilder"]["uri"] for image in project["images"]]
     assert links[0] == "file:///archive/p/small.svs"
     assert all(link.startswith("file:///results/p/x/maps/") for link in links[1:])

@@ -105,7 +105,7 @@ def test_every_feature_would_be_accepted(run: Any, name: str) -> None:
 
 
 def test_the_project_finds_slide_and_maps(run: Any) -> None:
-    project = json.loads((run.out / "qupath" / "project.qpproj").read_text(encoding="utf-8"))
+    project = json.loads((run.out / "project.qpproj").read_text(encoding="utf-8"))
     paths = [Path(unquote(urlparse(image["serverBuilder"]["uri"]).path)) for image in project["images"]]
     written = {path.name for path in (run.out / "maps").iterdir()}  # with torch those of the classifier too
     assert written >= {f"{name}.ome.zarr" for name in MAPS}

@@ -81,17 +81,24 @@ def test_tiles_keep_place_class_and_measurements(tmp_path: Path) -> None:
     tile = features[3]
     assert tile["geometry"]["coordinates"] == [[[1549, 7], [2061, 7], [2061, 263], [1549, 263], [1549, 7]]]
     assert tile["properties"]["objectType"] == "tile"
-    assert tile["properties"]["classification"] == {"name": "Tumor: 2+", "color": [253, 141, 60]}
+    assert tile["properties"]["classification"] == {"name": "Tile: mostly 2+", "color": [253, 141, 60]}
     assert tile["properties"]["measurements"] == {"DAB OD mean": 0.2727273, "cells": 3}
     assert "name" not in tile["properties"]
 
 
 def test_incomplete_2_counts_as_2_and_keeps_its_colour(tmp_path: Path) -> None:
-    write_tiles_geojson(tmp_path / "t.geojson.gz", tiles(5), SHA)
+    write_cells_geojson(tmp_path / "t.geojson.gz", ObjectColumns(["0", "1", "2i"], {}, None, stars(3)), SHA)
     properties = read(tmp_path / "t.geojson.gz")[2]["properties"]
     assert properties["classification"] == {"name": "Tumor: 2+", "color": [253, 141, 60]}
     assert properties["color"] == [188, 128, 189]
     assert properties["name"] == "2+ incomplete"
+
+
+def test_tiles_of_two_grids_in_one_place_are_two_objects(tmp_path: Path) -> None:
+    write_tiles_geojson(tmp_path / "t.geojson.gz", tiles(3), SHA)
+    write_tiles_geojson(tmp_path / "n.geojson.gz", tiles(3), SHA, kind="network tile")
+    ids = [{feature["id"] for feature in read(tmp_path / name)} for name in ("t.geojson.gz", "n.geojson.gz")]
+    assert not ids[0] & ids[1]
 
 
 def test_unmeasured_values_are_left_out(tmp_path: Path) -> None:

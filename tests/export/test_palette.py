@@ -4,22 +4,36 @@ import numpy as np
 import pytest
 
 from wsi_pipeline.errors import OutputError
-from wsi_pipeline.export.palette import CLASS_KEYS, NO_CLASS, class_style, colour_classes, qupath_classes
+from wsi_pipeline.export.palette import (
+    CLASS_KEYS,
+    NO_CLASS,
+    ObjectKind,
+    class_style,
+    colour_classes,
+    qupath_class,
+    qupath_classes,
+)
 
 
 @pytest.mark.parametrize(
     ("key", "last"), [("0", "Negative"), ("1", "1+"), ("2i", "2+"), ("2", "2+"), ("3", "3+")]
 )  # fmt: skip
 def test_qupath_class_ends_in_a_grade_below_tumor(key: str, last: str) -> None:
-    assert class_style(key).qupath_class.split(": ") == ["Tumor", last]
+    assert qupath_class(key).split(": ") == ["Tumor", last]
+
+
+@pytest.mark.parametrize("kind", ["cell", "tile", "network tile"])
+def test_qupath_counts_nothing_but_the_cells_of_a_score(kind: ObjectKind) -> None:
+    counted = {"Negative", "Positive", "1+", "2+", "3+"}
+    for scored in (True, False):
+        if (kind, scored) != ("cell", True):
+            assert not {qupath_class(key, kind, scored=scored).split(": ")[-1] for key in CLASS_KEYS} & counted
 
 
 def test_each_qupath_class_has_one_colour() -> None:
     names = [name for name, _ in qupath_classes()]
-    assert len(names) == len(set(names)) == len(CLASS_KEYS) - 1
-    assert all(
-        class_style(key).qupath_rgb == dict(qupath_classes())[class_style(key).qupath_class] for key in CLASS_KEYS
-    )
+    assert len(names) == len(set(names)) == 3 * 4 + 2
+    assert all(class_style(key).qupath_rgb == dict(qupath_classes())[qupath_class(key)] for key in CLASS_KEYS)
 
 
 def test_colours_of_a_class_map() -> None:

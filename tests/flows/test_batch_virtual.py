@@ -80,7 +80,7 @@ def contents(folder: Path) -> dict[str, Any]:
               if path.is_file()}  # fmt: skip
     record = json.loads(found.pop("result.json"))
     del record["provenance"]["engine"], record["provenance"]["seconds"]
-    del found["qupath/project.qpproj"]  # says where it lies, and when it was made
+    del found["project.qpproj"]  # says where it lies, and when it was made
     return found | {"result.json": record}
 
 

@@ -62,7 +62,13 @@ def test_a_slide_becomes_a_pyramid_in_its_place(slide: Path, weights: Path, tmp_
     assert record["provenance"]["engine"]["unreadable_px"] == 0
     assert record["model"]["sha256"]
     assert json.loads((folder / "stain.json").read_text()) == record
-    assert {path.name for path in folder.iterdir()} == {"maps", "qupath", "stain.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        "maps",
+        "project.qpproj",
+        "classifiers",
+        "scripts",
+        "stain.json",
+    }
     xml = (folder / IMAGE / "OME" / "METADATA.ome.xml").read_text(encoding="utf-8")
     assert "inferred from H&amp;E, research use only" in xml
     assert 'PhysicalSizeX="0.46"' in xml

@@ -271,6 +271,6 @@ def test_a_slide_copied_to_ome_zarr_scores_the_same(samples: Path, tmp_path: Pat
     assert ours.shares == pytest.approx(theirs.shares, abs=0.5)
     assert ours.cells.tumour == pytest.approx(theirs.cells.tumour, rel=0.01)
     assert (ours.slide.reader, ours.slide.vendor, ours.slide.mpp_x) == ("zarr", "ome-zarr", theirs.slide.mpp_x)
-    project = json.loads((out / "qupath/project.qpproj").read_text())["images"][0]["serverBuilder"]
+    project = json.loads((out / "project.qpproj").read_text())["images"][0]["serverBuilder"]
     assert project["uri"] == copy.resolve().as_uri()
     assert "bioformats" in project["providerClassName"]

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import shapely
 
 from wsi_pipeline.errors import OutputError
 from wsi_pipeline.export.atomic import write_atomic
-from wsi_pipeline.export.palette import class_style
+from wsi_pipeline.export.palette import ObjectKind, class_style, qupath_class
 from wsi_pipeline.geometry import ceil_div
 
 TILES_A_FILE = 50_000
@@ -41,6 +41,7 @@ class ObjectColumns:
     """N objects as columns.
 
     classes: N keys of `palette.CLASS_STYLES`; measurements: name to (N,) numbers, NaN and infinity where unmeasured;
+    scored: whether their result has a score, else QuPath must make no H-score of them;
     exactly one of boxes_l0: (N, 4) int, x, y, width, height, level-0 px; polygons_l0: (N, K, 2) float, x, y, level-0
     px, open rings of K >= 3 points.
     """
@@ -49,6 +50,7 @@ class ObjectColumns:
     measurements: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     boxes_l0: npt.NDArray[np.integer[Any]] | None = None
     polygons_l0: npt.NDArray[np.floating[Any]] | None = None
+    scored: bool = True
 
     def rings(self, start: int, stop: int) -> list[list[list[float]]]:
         """Return the closed rings of objects start to stop - 1, rounded and valid. Raises OutputError."""
@@ -74,13 +76,19 @@ class ObjectColumns:
             raise OutputError("GeoJSON", f"{len(self.classes)} objects, but columns of other lengths: {wrong}")
 
 
-def write_tiles_geojson(path: Path, tiles: ObjectColumns, slide_sha256: str, limit: int = TILES_A_FILE) -> list[Path]:
+def write_tiles_geojson(
+    path: Path,
+    tiles: ObjectColumns,
+    slide_sha256: str,
+    limit: int = TILES_A_FILE,
+    kind: Literal["tile", "network tile"] = "tile",
+) -> list[Path]:
     """Write tiles as QuPath "tile" objects to `path` (`*.geojson.gz`), and return the files.
 
     More than `limit` tiles go to `*-001.geojson.gz`, `*-002.geojson.gz` and so on instead. Raises OutputError,
     ResourceError.
     """
-    return _write(path, tiles, ("tile", slide_sha256), limit)
+    return _write(path, tiles, (kind, slide_sha256), limit)
 
 
 def write_cells_geojson(path: Path, cells: ObjectColumns, slide_sha256: str, limit: int = CELLS_A_FILE) -> list[Path]:
@@ -89,10 +97,10 @@ def write_cells_geojson(path: Path, cells: ObjectColumns, slide_sha256: str, lim
     A polygon that crosses itself after rounding is replaced by its convex hull, and one without area by a square of
     1 px. Raises OutputError, ResourceError.
     """
-    return _write(path, cells, ("detection", slide_sha256), limit)
+    return _write(path, cells, ("cell", slide_sha256), limit)
 
 
-def _write(path: Path, objects: ObjectColumns, kind_and_slide: tuple[str, str], limit: int) -> list[Path]:
+def _write(path: Path, objects: ObjectColumns, kind_and_slide: tuple[ObjectKind, str], limit: int) -> list[Path]:
     """Write `objects` in files of at most `limit`, and return them."""
     objects.check()
     if not path.name.endswith(".geojson.gz"):
@@ -112,7 +120,7 @@ class _FileWriter:
     """Callback that streams one file's features, gzipped, without a time stamp so that equal runs give equal bytes."""
 
     objects: ObjectColumns
-    kind_and_slide: tuple[str, str]
+    kind_and_slide: tuple[ObjectKind, str]
     bounds: tuple[int, int]
 
     def __call__(self, file: BinaryIO) -> None:
@@ -128,15 +136,18 @@ class _FileWriter:
             packed.write(b"\n]}\n")
 
 
-def _features(objects: ObjectColumns, kind_and_slide: tuple[str, str], start: int, stop: int) -> Iterator[str]:
+def _features(objects: ObjectColumns, kind_and_slide: tuple[ObjectKind, str], start: int, stop: int) -> Iterator[str]:
     """Yield the features of objects start to stop - 1 as JSON."""
     kind, slide_sha256 = kind_and_slide
     columns = {name: _numbers(column[start:stop]) for name, column in objects.measurements.items()}
     for offset, ring in enumerate(objects.rings(start, stop)):
         style = class_style(objects.classes[start + offset])
         properties: dict[str, Any] = {
-            "objectType": kind,
-            "classification": {"name": style.qupath_class, "color": list(style.qupath_rgb)},
+            "objectType": "detection" if kind == "cell" else "tile",
+            "classification": {
+                "name": qupath_class(objects.classes[start + offset], kind, scored=objects.scored),
+                "color": list(style.qupath_rgb),
+            },
         }
         if style.rgb != style.qupath_rgb:
             properties |= {"name": style.legend, "color": list(style.rgb)}
@@ -144,7 +155,7 @@ def _features(objects: ObjectColumns, kind_and_slide: tuple[str, str], start: in
         if measured:
             properties["measurements"] = measured
         number = "" if objects.polygons_l0 is None else start + offset  # two cells may share a place, tiles never do
-        place = f"{slide_sha256}:{kind}:{number}:{ring[0]}:{ring[2]}"
+        place = f"{slide_sha256}:{kind}:{number}:{ring[0]}:{ring[2]}"  # the two grids of tiles may share boxes
         feature = {
             "type": "Feature",
             "id": str(uuid.uuid5(NAMESPACE, place)),

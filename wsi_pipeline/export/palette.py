@@ -1,15 +1,15 @@
 """The one place for the colours and names of HER2 cell classes, in pictures, maps and QuPath.
 
-QuPath's own H-score counts objects whose class ends in exactly Negative, 1+, 2+ or 3+ below one parent class ("Tumor").
-ASCO/CAP's "2i" (incomplete, moderate to intense) weighs 2, so its QuPath class is "Tumor: 2+" as well; its objects keep
-their own name and colour, which QuPath shows in place of the class colour. Class names that end in * are left out of
-QuPath's counts.
+QuPath's own H-score counts cells and tiles alike whose class ends in exactly Negative, 1+, 2+ or 3+ below one parent
+class ("Tumor"). Only the cells of a scored result are named so: a tile is no cell, and a result that is not evaluable
+has no H-score, in QuPath's tables as little as in ours. ASCO/CAP's "2i" (incomplete, moderate to intense) weighs 2, so
+its QuPath class is "Tumor: 2+" as well; its objects keep their own name and colour, which QuPath shows in place of the
+class colour. Class names that end in * are left out of QuPath's counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,13 @@ CLASS_STYLES: dict[str, ClassStyle] = {
 CLASS_KEYS = tuple(CLASS_STYLES)
 """Keys in the order of `CLASS_STYLES`."""
 
+ObjectKind = Literal["cell", "tile", "network tile"]
+"""What an object in QuPath is: a cell, a tile of measured cells, or a tile that a network classified."""
+
+_PARENTS: dict[ObjectKind, str] = {"cell": "Tumor", "tile": "Tile", "network tile": "Network tile"}
+_MEASURED: dict[ObjectKind, str] = {"cell": "measured", "tile": "mostly", "network tile": "class"}
+"""Words before the grade, so that no name ends in a grade alone where QuPath must not count."""
+
 NO_CLASS = 255
 """Value of a class map's pixel where nothing was classified: glass, or outside the regions looked at."""
 
@@ -60,10 +67,24 @@ def class_style(key: str) -> ClassStyle:
         raise OutputError(f"class {key!r}", f"has no colour, only {', '.join(CLASS_KEYS)} have") from error
 
 
-def qupath_classes(keys: Iterable[str] = CLASS_KEYS) -> list[tuple[str, tuple[int, int, int]]]:
-    """Return each QuPath class of `keys` once, as (name, RGB), in order."""
-    named = {class_style(key).qupath_class: class_style(key).qupath_rgb for key in keys}
-    return list(named.items())
+def qupath_class(key: str, kind: ObjectKind = "cell", *, scored: bool = True) -> str:
+    """Return the QuPath class of an object of class `key`; `scored`: the result it belongs to has a score.
+
+    Raises OutputError.
+    """
+    style = class_style(key)
+    if key in ("free", "excluded") or (kind == "cell" and scored):
+        return style.qupath_class
+    named = f"{_MEASURED[kind]} {style.legend.split()[0]}"
+    return f"{_PARENTS[kind]}: {named}" if scored else f"Not scored: {named}"
+
+
+def qupath_classes(*, scored: bool = True) -> list[tuple[str, tuple[int, int, int]]]:
+    """Return each QuPath class that objects may have once, as (name, RGB), those of cells first."""
+    styles = CLASS_STYLES.items()
+    return list(
+        {qupath_class(key, kind, scored=scored): style.qupath_rgb for kind in _PARENTS for key, style in styles}.items()
+    )
 
 
 def colour_classes(class_map: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

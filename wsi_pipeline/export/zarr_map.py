@@ -15,7 +15,7 @@ from wsi_pipeline.errors import OutputError
 from wsi_pipeline.export.atomic import plain_disk_errors, refuse_zarr_parent, write_atomic
 from wsi_pipeline.export.ngff import MapSpec, level_sizes, ngff_attributes, ome_xml
 from wsi_pipeline.export.zarr_level import MapLevel
-from wsi_pipeline.geometry import Box, Size, ceil_div, cut
+from wsi_pipeline.geometry import Box, Mpp, Size, ceil_div, cut
 
 Pixels = npt.NDArray[Any]
 """(H, W) for a gray map, (H, W, 3) for an RGB map; the store's dtype."""
@@ -65,10 +65,22 @@ class MapStore:
         return cls(path)
 
     @cached_property
+    def _datasets(self) -> list[dict[str, Any]]:
+        """What the attributes say of each level, full size first."""
+        attributes = json.loads((self.path / ".zattrs").read_text(encoding="utf-8"))
+        datasets: list[dict[str, Any]] = attributes["multiscales"][0]["datasets"]
+        return datasets
+
+    @cached_property
     def levels(self) -> list[MapLevel]:
         """The arrays, (C, H, W), full size first. Raises OutputError."""
-        attributes = json.loads((self.path / ".zattrs").read_text(encoding="utf-8"))
-        return [MapLevel(self.path / entry["path"]) for entry in attributes["multiscales"][0]["datasets"]]
+        return [MapLevel(self.path / entry["path"]) for entry in self._datasets]
+
+    @property
+    def mpp_map(self) -> Mpp:
+        """Size of a full-resolution pixel, um."""
+        _, y, x = self._datasets[0]["coordinateTransformations"][0]["scale"]
+        return Mpp(x, y)
 
     def size(self, level: int = 0) -> Size:
         """Return the size of `level`, px of that level."""

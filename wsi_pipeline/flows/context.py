@@ -33,6 +33,11 @@ class RunContext:
     watch: Stopwatch
 
     @property
+    def has_score(self) -> bool:
+        """Whether the slide has a score, rather than being not evaluable."""
+        return self.verdicts.slide.score != "not evaluable"
+
+    @property
     def notice(self) -> str:
         """What every file of this run says of itself."""
         return VIRTUAL_NOTICE if self.plan.virtual else NOTICE

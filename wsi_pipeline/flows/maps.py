@@ -28,11 +28,11 @@ CHUNK_PX, LARGEST_CHUNK_PX = 256, 1024
 MAP_NAMES = {
     VIRTUAL_IMAGE: "Virtual HER2 IHC, inferred from H&E, research use only",
     CLASS_MAP: "HER2 class of tumour cells",
-    DENSITY_MAP: "DAB density (OD = value / 100; 0 = not measured)",
-    COLOUR_MAP: "DAB density in pseudo-colours (fixed scale, 0 to 1.5 OD)",
-    SHARE_MAP: "Positive share ((value - 1) / 2 percent; 0 = no tumour cells)",
+    COLOUR_MAP: "DAB density in colours (yellow 0 to violet 1.5 OD)",
+    DENSITY_MAP: "DAB density, values (OD x 100, 0 not measured)",
+    SHARE_MAP: "Stained tumour cells per tile, values (1 + 2 x percent, 0 no tumour cells)",
 }
-"""File of each map and the name that viewers show, which says how to read its values."""
+"""File of each map and the name that viewers show, which says how to read it; no "/", after which napari cuts."""
 
 DISPLAY_RANGES = {DENSITY_MAP: (0.0, MOST_DAB_OD * LEVELS_PER_OD), SHARE_MAP: (0.0, 201.0)}
 """File of a grey map and its values that viewers show black and white; density as far as its pseudo-colours, 1.5 OD."""

@@ -7,15 +7,15 @@ from typing import Any
 
 from wsi_pipeline.config import settings_hash
 from wsi_pipeline.export.atomic import RunFolder
-from wsi_pipeline.export.qupath import MapImage, QuPathProject, write_qupath_project
+from wsi_pipeline.export.qupath import SCRIPT_FILE, QuPathProject, write_qupath_project
 from wsi_pipeline.export.tables import write_json
 from wsi_pipeline.flows.context import RunContext
 from wsi_pipeline.flows.evidence import evidence_records, evidence_warnings
+from wsi_pipeline.flows.map_list import listed_maps
 from wsi_pipeline.flows.maps import FOLDER
 from wsi_pipeline.flows.picture import write_overlay
 from wsi_pipeline.flows.record import piece_records, score_record
 from wsi_pipeline.flows.tables import write_cells, write_model_tiles, write_tiles
-from wsi_pipeline.flows.tile_maps import map_name
 from wsi_pipeline.provenance import machine, versions
 from wsi_pipeline.results import CellCounts, RegionRecord, Result, SlideRecord, StainRecord
 
@@ -44,7 +44,7 @@ def write_outputs(folder: RunFolder, run: RunContext) -> Result:
         with run.watch.stage("overlay"):
             outputs["overlay"] = drawing.result()
     outputs["qupath_project"] = _write_project(folder, run, outputs)
-    outputs["qupath_script"] = "qupath/scripts/import_results.groovy"
+    outputs["qupath_script"] = SCRIPT_FILE
     result = _result(run, sha256, outputs)
     write_json(work / "result.json", result.model_dump(mode="json"))
     return result
@@ -67,11 +67,14 @@ def _write_project(folder: RunFolder, run: RunContext, outputs: dict[str, Any]) 
     project = QuPathProject(
         slide=run.request.slide_linked,
         reader="openslide" if run.info.openslide else "bioformats",
+        mpp=run.info.mpp,
         image_type="BRIGHTFIELD_H_E" if run.survey.stain == "he" else "BRIGHTFIELD_H_DAB",
         metadata=metadata,
-        maps=tuple(MapImage(name=map_name(path.split("/")[-1], run.scales), path=path) for path in outputs["maps"]),
-        tiles=(*outputs["tiles_geojson"], *outputs.get("model_tiles_geojson", ())),
+        maps=listed_maps(outputs["maps"], run.scales),
+        scored=run.has_score,
         cells=tuple(outputs["cells_geojson"]),
+        tiles=tuple(outputs["tiles_geojson"]) if run.gathered.tiles else (),
+        network_tiles=tuple(outputs.get("model_tiles_geojson", ())),
     )
     return (
         write_qupath_project(folder.work, run.request.linked(folder.final), project).relative_to(folder.work).as_posix()

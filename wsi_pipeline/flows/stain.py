@@ -10,11 +10,12 @@ from wsi_pipeline.config import Settings
 from wsi_pipeline.errors import ClusterError, UnsupportedSlideError
 from wsi_pipeline.export.atomic import RunFolder, require_space
 from wsi_pipeline.export.ome_tiff import write_ome_tiff
-from wsi_pipeline.export.qupath import MapImage, QuPathProject, write_qupath_project
+from wsi_pipeline.export.qupath import QuPathProject, write_qupath_project
 from wsi_pipeline.export.tables import write_json
 from wsi_pipeline.export.zarr_map import MapStore
 from wsi_pipeline.flows.driver import Driver
-from wsi_pipeline.flows.maps import FOLDER, MAP_NAMES, VIRTUAL_IMAGE, create_image, estimate_bytes
+from wsi_pipeline.flows.map_list import listed_maps
+from wsi_pipeline.flows.maps import FOLDER, VIRTUAL_IMAGE, create_image, estimate_bytes
 from wsi_pipeline.flows.memory_estimate import stain_need
 from wsi_pipeline.flows.networks import Chosen, find_network
 from wsi_pipeline.flows.pool import OnePool
@@ -130,8 +131,9 @@ def _write_project(folder: RunFolder, request: StainRequest, info: SlideInfo, ch
     project = QuPathProject(
         slide=request.slide.resolve(),
         reader="openslide" if info.openslide else "bioformats",
+        mpp=info.mpp,
         image_type="BRIGHTFIELD_H_E",
         metadata={"Virtual stain": chosen.manifest.name, "Notice": VIRTUAL_NOTICE},
-        maps=(MapImage(name=MAP_NAMES[VIRTUAL_IMAGE], path=IMAGE),),
+        maps=listed_maps([IMAGE]),
     )
     return write_qupath_project(folder.work, folder.final, project).relative_to(folder.work).as_posix()

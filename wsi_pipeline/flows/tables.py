@@ -59,6 +59,7 @@ def write_cells(work: Path, run: RunContext, sha256: str) -> dict[str, Any]:
         classes=[CELL_CLASSES[index] for index in cells["class_index"][shown]],
         measurements={title: cells[name][shown] for title, name in named.items()},
         polygons_l0=cells["outline_l0"][shown],
+        scored=run.has_score,
     )
     files = write_cells_geojson(work / "cells.geojson.gz", objects, sha256)
     return {"cells": "cells.parquet", "cells_geojson": [file.name for file in files]}
@@ -75,6 +76,7 @@ def write_tiles(work: Path, run: RunContext, sha256: str) -> dict[str, Any]:
         classes=tile_classes(tiles),
         measurements=_tile_measurements(tiles),
         boxes_l0=np.stack([tiles[name] for name in PLACE], axis=1) if tiles else np.zeros((0, 4), np.int64),
+        scored=run.has_score,
     )
     files = write_tiles_geojson(work / "tiles.geojson.gz", objects, sha256)
     return {"tiles": "tiles.parquet", "tiles_geojson": [file.name for file in files]}
@@ -98,11 +100,12 @@ def write_model_tiles(work: Path, run: RunContext, sha256: str) -> dict[str, Any
     write_parquet(work / "model_tiles.parquet", pa.table(columns), _footer(run, sha256), units)
     if "logits" not in tiles:
         return {"model_tiles": "model_tiles.parquet", "model_tiles_geojson": []}
-    files = write_tiles_geojson(work / "model_tiles.geojson.gz", _model_objects(tiles), sha256)
+    objects = _model_objects(tiles, scored=run.has_score)
+    files = write_tiles_geojson(work / "model_tiles.geojson.gz", objects, sha256, kind="network tile")
     return {"model_tiles": "model_tiles.parquet", "model_tiles_geojson": [file.name for file in files]}
 
 
-def _model_objects(tiles: Columns) -> ObjectColumns:
+def _model_objects(tiles: Columns, *, scored: bool) -> ObjectColumns:
     """Return the classified tiles as QuPath shows them; rejected ones are excluded."""
     keys = np.array(["0", "1", "2", "3"])
     measurements = {
@@ -112,6 +115,7 @@ def _model_objects(tiles: Columns) -> ObjectColumns:
         classes=np.where(tiles["accepted"], keys[tiles["class_index"]], "excluded").tolist(),
         measurements=measurements,
         boxes_l0=np.stack([tiles[name] for name in PLACE], axis=1),
+        scored=scored,
     )
 
 

@@ -44,10 +44,10 @@ QUALITY_COLOURS = {
 """Colour of each tile of a virtual stain: accepted, or the first check that it failed."""
 
 TILE_MAP_NAMES = {
-    TILE_CLASS_MAP: "HER2 class of tiles (network)",
-    ENTROPY_MAP: "Uncertainty of tile classes (entropy, 0 to 2 bits)",
-    CAM_MAP: "CAM, {contrast} (logits)",
-    CAM_COLOUR_MAP: "CAM, {contrast} (blue -{limit:.2f}, red {limit:.2f} logits)",
+    TILE_CLASS_MAP: "HER2 class of tiles by the network",
+    ENTROPY_MAP: "Uncertainty of the network (yellow none to dark blue 2 bits)",
+    CAM_COLOUR_MAP: "What spoke for {contrast} (red for, blue against, to {limit:.2f} logits)",
+    CAM_MAP: "What spoke for {contrast}, values (logits)",
     QUALITY_MAP: "Quality of the virtual stain (green accepted)",
 }
 """File of each map and the name that viewers show; the CAM's says what it explains and where its colours end."""
