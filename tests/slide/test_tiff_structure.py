@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openslide
 import pytest
 import tifffile
 
@@ -168,3 +169,23 @@ def test_odd_resolution_tags_leave_sound_pixels_readable(tiff: Path, scan: np.nd
         open_slide(tiff)
     with open_slide(tiff, mpp=0.25) as slide:
         assert np.array_equal(slide.overview(1).rgb, scan)
+
+
+@pytest.mark.parametrize("small", [(32, 16), (16, 16)])  # OpenSlide takes the second for a pyramid of 300 levels
+def test_many_images_are_read_once_each(
+    tmp_path: Path, scan: np.ndarray, monkeypatch: pytest.MonkeyPatch, small: tuple[int, int]
+) -> None:
+    path = tmp_path / "many.tif"
+    options: dict[str, Any] = {"photometric": "rgb", "tile": (16, 16), "metadata": None, "compression": "jpeg"}
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(scan[:320, :480], **options)
+        for _ in range(299):
+            writer.write(scan[: small[0], : small[1]], **options)
+    read, opened = [], []
+    page, handle = tifffile.TiffPage.__init__, openslide.OpenSlide.__init__
+    monkeypatch.setattr(tifffile.TiffPage, "__init__", lambda *args, **more: (read.append(1), page(*args, **more))[1])
+    monkeypatch.setattr(openslide.OpenSlide, "__init__", lambda *args: (opened.append(1), handle(*args))[1])
+    with open_slide(path, mpp=0.25) as slide:
+        assert slide.info.size_l0 == (480, 320)
+    assert len(read) <= 3 * 300
+    assert len(opened) <= 3

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numcodecs import BZ2, LZ4, LZMA, Blosc, GZip, Pickle, Zlib, Zstd
 
-from tests.slide.zarr_stores import HEIGHT, WIDTH, write_attributes, write_map, write_store, write_xml
+from tests.slide.zarr_stores import CHUNK, HEIGHT, WIDTH, write_attributes, write_map, write_store, write_xml
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError, WsiHer2Error
 from wsi_pipeline.geometry import Box
 from wsi_pipeline.slide import open_slide
@@ -189,3 +189,35 @@ def test_readers_and_folders_that_do_not_fit(tmp_path: Path, scan: np.ndarray, s
     fails(svs, UnsupportedSlideError, "--reader zarr", reader="zarr")
     for reader in ("auto", "zarr"):
         fails(tmp_path, UnsupportedSlideError, "is a folder, not a slide", reader=reader)
+
+
+CODECS = {
+    "blosc": Blosc("lz4"), "zlib": Zlib(), "gzip": GZip(), "zstd": Zstd(), "lz4": LZ4(), "bz2": BZ2(), "lzma": LZMA(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+def test_a_chunk_that_becomes_more_than_its_place_costs_that_chunk(
+    tmp_path: Path, scan: np.ndarray, codec: Any
+) -> None:
+    path = write_store(tmp_path / "a.zarr", scan, compressors=codec)
+    with open_slide(path) as slide:
+        assert np.array_equal(slide.overview(1).rgb, scan)
+    bomb = codec.encode(bytes(64 * CHUNK * (CHUNK - 11)))
+    (path / "s0/1/2/3").write_bytes(bomb)
+    with open_slide(path) as slide:
+        assert slide.overview(1).unreadable == CHUNK * (CHUNK - 11)
+        with pytest.raises(CorruptSlideError, match="broken chunk s0/1/2/3"):
+            slide.reader.read_level(0, Box(0, 0, 613, 389))
+    for file in (path / "s0").rglob("*/*/*"):
+        file.write_bytes(bomb)
+    fails(path, CorruptSlideError, "broken chunk s0/")
+
+
+def test_an_array_of_more_chunks_than_anybody_can_look_for(tmp_path: Path, scan: np.ndarray) -> None:
+    path = write_store(tmp_path / "a.zarr", scan)
+    array = json.loads((path / "s0/.zarray").read_text())
+    (path / "s0/.zarray").write_text(json.dumps(array | {"shape": [3, 4000, 4000], "chunks": [1, 1, 1]}))
+    fails(path, UnsupportedSlideError, "more than 4,194,304 pieces")
+    (path / "s0/.zarray").write_text(json.dumps(array | {"shape": [3, 5_000_000, 40]}))
+    fails(path, CorruptSlideError, "which no slide has")

@@ -75,7 +75,9 @@ def kind_called(name: str) -> str:
 def choose_slide(images: Sequence[ImageFacts]) -> Choice:
     """Return which of at least one image is the slide: of equal ones the first, with a warning."""
     indices = [index for index, image in enumerate(images) if not image.kind] or list(range(len(images)))
-    pool = [index for index in indices if not _is_beside(images[index], [images[other] for other in indices])]
+    tiled = max((images[index].area for index in indices if images[index].is_tiled), default=-1)
+    layered = max((images[index].area for index in indices if images[index].levels > 1), default=-1)
+    pool = [index for index in indices if not _is_beside(images[index], tiled, layered)]
     chosen = max(pool, key=lambda index: (images[index].area, images[index].is_rgb, -index))
     slide = images[chosen]
     warnings = []
@@ -92,12 +94,15 @@ def choose_slide(images: Sequence[ImageFacts]) -> Choice:
     return Choice(chosen, tuple(warnings))
 
 
-def _is_beside(image: ImageFacts, images: Sequence[ImageFacts]) -> bool:
-    """Return whether an image without a name of its kind lies beside the slide: no tiles, or shaped like the glass."""
-    sound = [other for other in images if other is not image and other.area >= SMALL_SHARE * image.area]
-    if not image.is_tiled and any(other.is_tiled for other in sound):
+def _is_beside(image: ImageFacts, tiled: int, layered: int) -> bool:
+    """Return whether an image without a name of its kind lies beside the slide: no tiles, or shaped like the glass.
+
+    `tiled` and `layered`: areas of the largest image in tiles and of the largest with several levels, px2, -1 for none.
+    """
+    least = SMALL_SHARE * image.area
+    if not image.is_tiled and tiled >= least:
         return True
     low, high = MACRO_ASPECT
     aspect = max(image.size) / max(min(image.size), 1)
     photographed = image.levels == 1 and low <= aspect <= high and max(image.size) <= MACRO_SIDE
-    return photographed and any(other.levels > 1 for other in sound)
+    return photographed and layered >= least

@@ -28,6 +28,9 @@ from wsi_pipeline.slide.units import to_float
 PLAIN_VENDORS = frozenset({"aperio", "generic-tiff"})
 """Formats whose levels are TIFF pages of tiles that neither overlap nor are placed by other metadata."""
 
+LEVELS_MAX = 64
+"""Most levels of a pyramid: halving 2**22 px takes 22. OpenSlide takes any small tiled images for levels."""
+
 UNKNOWN_TILE = 256
 """Block size for formats that do not state a tile size, level px."""
 
@@ -60,6 +63,10 @@ class OpenSlideReader(Reader):
         self.pages: tuple[TiffPage, ...] = ()
         """The level's pages, where they are all that OpenSlide looks at and their tiles may be decoded directly."""
         self._slide = openslide.OpenSlide(path)
+        if self._slide.level_count > LEVELS_MAX:
+            self._slide.close()
+            raise openslide.OpenSlideUnsupportedFormatError(f"it shows more than {LEVELS_MAX} levels")
+        self._downsamples: tuple[float, ...] = self._slide.level_downsamples
         self._closed = False
         self.facts = facts or self._find_facts()
 
@@ -71,7 +78,7 @@ class OpenSlideReader(Reader):
 
     def read_level(self, level: int, box_lv: Box) -> LevelPixels:
         """Return the px of a box inside the level; see Reader.read_level."""
-        downsample = self._slide.level_downsamples[level]
+        downsample = self._downsamples[level]
         corner_l0 = round(box_lv.x * downsample), round(box_lv.y * downsample)
         try:
             image = self._slide.read_region(corner_l0, level, box_lv.size)
@@ -84,7 +91,7 @@ class OpenSlideReader(Reader):
 
         The box is grown to a corner on both grids, so damage near by spoils it: this is for single tiles.
         """
-        downsample = self._slide.level_downsamples[level]
+        downsample = self._downsamples[level]
         x, y = _near_corner(box_lv.x, downsample), _near_corner(box_lv.y, downsample)
         pixels = self.read_level(level, Box(x, y, box_lv.right - x, box_lv.bottom - y))
         window = slice(box_lv.y - y, None), slice(box_lv.x - x, None)
@@ -92,7 +99,7 @@ class OpenSlideReader(Reader):
 
     def is_exact(self, level: int, box_lv: Box) -> bool:
         """Return whether `read_exactly` shows the box's px as they are stored."""
-        downsample = self._slide.level_downsamples[level]
+        downsample = self._downsamples[level]
         corners = (_near_corner(value, downsample) for value in (box_lv.x, box_lv.y))
         return all(_is_shared(corner, downsample) for corner in corners)
 
@@ -106,7 +113,7 @@ class OpenSlideReader(Reader):
         return FileFacts(
             reader="openslide",
             vendor=vendor,
-            levels=make_levels(sizes, self._slide.level_downsamples, self._tile_sizes()),
+            levels=make_levels(sizes, self._downsamples, self._tile_sizes()),
             bounds_l0=shown_bounds(sizes[0], dict(properties)),
             objective_power=power if power > 0 else None,
             mpp_candidates=tuple(candidates),

@@ -28,6 +28,7 @@ def open_tiff(path: Path) -> TiffFile:
     except TIFF_ERRORS as error:
         raise CorruptSlideError(path, f"is no readable TIFF: {error}", BROKEN_REMEDY) from error
     try:
+        tiff.pages.cache = True  # or every walk over the pages reads them again
         if len(tiff.pages) and tiff.pages.first.imagewidth and tiff.pages.first.imagelength:
             return tiff
     except TIFF_ERRORS as error:

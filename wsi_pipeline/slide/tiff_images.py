@@ -126,7 +126,8 @@ def _from_pages(tiff: TiffFile) -> list[TiffImage]:
             chosen.pages.append(image.pages[0])
             sizes.add(image.size)
     chosen.pages.sort(key=lambda page: page.imagewidth * page.imagelength, reverse=True)
-    return [image for image in images if image is chosen or any(image is other for other in others)]
+    listed = {id(image) for image in (chosen, *others)}
+    return [image for image in images if id(image) in listed]
 
 
 def _sub_pages(page: Any) -> Iterator[Any]:

@@ -7,9 +7,6 @@ and returns noise as if all were well, and after an error it leaves unfinished t
 from __future__ import annotations
 
 import json
-import lzma
-import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -23,24 +20,21 @@ from numpy.typing import NDArray
 
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError
 from wsi_pipeline.geometry import Box, Size, ceil_div
-from wsi_pipeline.slide.border import BROKEN_REMEDY
+from wsi_pipeline.slide.border import BROKEN_REMEDY, library_errors
 from wsi_pipeline.slide.model import WHITE, LevelPixels
 from wsi_pipeline.slide.tiff_structure import SEGMENT_PX_MAX
+from wsi_pipeline.slide.zarr_codecs import COMPRESSORS, decompress, make_codec
 
 JSON_ERRORS = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 """What metadata of another form than NGFF and Zarr prescribe ends in; JSON's and UTF-8's own errors are ValueErrors."""
 
-CHUNK_ERRORS = (RuntimeError, ValueError, TypeError, OSError, EOFError, struct.error, zlib.error, lzma.LZMAError)
-"""What reading and decoding a damaged chunk raises."""
+CHUNKS_MAX = 2**22
+"""Most chunks of an array's plane: 500,000 x 500,000 px in chunks of 256. Each is a file that is looked for."""
 
-COMPRESSORS = frozenset({"blosc", "zlib", "gzip", "zstd", "lz4", "bz2", "lzma"})
-"""Compressors that are decoded, by the name that Zarr v2, v3 and numcodecs share. Others are refused, since numcodecs
-also knows pickle, which runs what a file says."""
+READ_TIMES, READ_MORE = 2, 2**16
+"""How many times the bytes of a chunk its file may have, and how many more bytes; what lies behind is not read."""
 
-BLOSC_SIZES = struct.Struct("<4xI4xI")
-"""Sizes in the header of a blosc chunk: bytes once decoded, and bytes of the chunk itself (c-blosc README_CHUNK)."""
-
-RGB_REMEDY = "export it as 8-bit RGB"
+RGB_REMEDY, CHUNKS_REMEDY = "export it as 8-bit RGB", "write it again in chunks of 256 to 1024 px"
 
 
 @dataclass(frozen=True)
@@ -78,7 +72,7 @@ class ZarrPlane:
         self._slide, self._folder, self._axes = slide, folder, tuple(axes)
         try:
             self._stored = _storage(slide, folder)
-            self._codec = _codec(self._stored.compressor)
+            self._codec = make_codec(self._stored.compressor)
             shape, chunks = (dict(zip(axes, part, strict=True)) for part in (self._stored.shape, self._stored.chunks))
         except (*JSON_ERRORS, OSError) as error:
             raise CorruptSlideError(slide, f"has no readable array {folder.name}: {error!r}", BROKEN_REMEDY) from error
@@ -90,7 +84,10 @@ class ZarrPlane:
             raise CorruptSlideError(slide, f"has an array {folder.name} without pixels", BROKEN_REMEDY)
         if prod(self._stored.chunks) > SEGMENT_PX_MAX:
             problem = f"is stored in pieces of {self.tile.width} x {self.tile.height} px, too large to decode at once"
-            raise UnsupportedSlideError(slide, problem, "write it again in chunks of 256 to 1024 px")
+            raise UnsupportedSlideError(slide, problem, CHUNKS_REMEDY)
+        if ceil_div(self.size.width, self.tile.width) * ceil_div(self.size.height, self.tile.height) > CHUNKS_MAX:
+            problem = f"is stored in more than {CHUNKS_MAX:,} pieces of {self.tile.width} x {self.tile.height} px"
+            raise UnsupportedSlideError(slide, problem, CHUNKS_REMEDY)
 
     def read(self, box: Box) -> LevelPixels:
         """Return the px of a box inside the array, each touched chunk decoded once.
@@ -122,34 +119,21 @@ class ZarrPlane:
         place = {"y": row, "x": column, "c": channel}
         coordinates = [str(place.get(axis, 0)) for axis in self._axes]
         name = self._stored.prefix + self._stored.separator.join(coordinates)
-        try:
-            data = (self._folder / name).read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise self._broken(name, error) from error
-        try:
-            block = self._decode(data)
-        except CHUNK_ERRORS as error:
-            raise self._broken(name, error) from error
+        with library_errors(self._slide, f"has a broken chunk {self._folder.name}/{name}"):
+            try:
+                data = self._stored_bytes(self._folder / name)
+            except FileNotFoundError:
+                return None
+            decoded = decompress(self._codec, data, prod(self._stored.chunks))
+            block = np.frombuffer(decoded, np.uint8).reshape(self._stored.chunks, order=self._stored.order)
         only = tuple(slice(None) if axis in place else 0 for axis in self._axes)
         kept = [axis for axis in self._axes if axis in place]
         return block[only].transpose([kept.index(axis) for axis in "cyx"])
 
-    def _decode(self, data: bytes) -> NDArray[np.uint8]:
-        """Return a chunk's values in its own shape. Raises one of CHUNK_ERRORS."""
-        stored = self._stored
-        if stored.compressor is not None and stored.compressor["id"] == "blosc":
-            # the decoder believes these sizes, whatever there is to read
-            decoded_bytes, chunk_bytes = BLOSC_SIZES.unpack_from(data)
-            if decoded_bytes != prod(stored.chunks) or chunk_bytes > len(data):
-                raise ValueError(f"{len(data)} bytes are not the blosc chunk that they begin as")
-        decoded = data if self._codec is None else self._codec.decode(data)
-        return np.frombuffer(decoded, np.uint8).reshape(stored.chunks, order=stored.order)
-
-    def _broken(self, chunk: str, error: Exception) -> CorruptSlideError:
-        """Return the error for a chunk that cannot be decoded."""
-        return CorruptSlideError(self._slide, f"has a broken chunk {self._folder.name}/{chunk}: {error}", BROKEN_REMEDY)
+    def _stored_bytes(self, file: Path) -> bytes:
+        """Return what a chunk's file holds, as far as a chunk can be."""
+        with file.open("rb") as opened:
+            return opened.read(READ_TIMES * prod(self._stored.chunks) + READ_MORE)
 
 
 def _storage(slide: Path, folder: Path) -> Storage:
@@ -204,15 +188,6 @@ def _storage_v3(slide: Path, found: dict[str, Any]) -> Storage:
 def _fill(value: Any) -> int | None:
     """Return the fill value, None where none that fits uint8 is stated."""
     return int(value) if value in range(256) else None
-
-
-def _codec(compressor: dict[str, Any] | None) -> Any:
-    """Return what decodes chunks, None for chunks that are not compressed."""
-    if compressor is None:
-        return None
-    import numcodecs  # noqa: PLC0415 - most slides do not need it
-
-    return numcodecs.get_codec(dict(compressor))
 
 
 def _check_type(slide: Path, name: str) -> None:
