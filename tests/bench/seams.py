@@ -14,6 +14,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ Image = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 
 Read = Callable[[Box], Image]
+
+Stain = Callable[[Read, Box], Image]
 
 MPP = 0.46
 """um/px that the published generator was trained at."""
@@ -85,12 +88,12 @@ def windows(size: Size, side: int, offset: tuple[int, int]) -> Iterator[Box]:
             yield box
 
 
-def in_windows(stainer: SeamlessStainer, image: Image, side: int, offset: tuple[int, int], way: str = "") -> Image:
+def in_windows(stain: Stain, image: Image, side: int, offset: tuple[int, int], way: str = "") -> Image:
     """Return `image` stained window by window."""
     out, read = np.zeros_like(image), reader(image)
     for box in windows(Size(image.shape[1], image.shape[0]), side, offset):
         source = alone(image, box) if way == "alone" else read
-        out[box.y : box.bottom, box.x : box.right] = stainer.stain(source, box)
+        out[box.y : box.bottom, box.x : box.right] = stain(source, box)
     return out
 
 
@@ -163,17 +166,18 @@ def generator_of(kind: str, image: Image, weights: str | None, folder: Path | No
     return network
 
 
-def prepared(generator: Generator, way: str, image: Image, spacing: int) -> SeamlessStainer:
-    """Return a stainer that is calibrated when the way asks for it."""
-    stainer = SeamlessStainer(generator)
+def prepared(generator: Generator, way: str, image: Image, spacing: int) -> Stain:
+    """Return what stains boxes of `image`, with its statistics when the way asks for them."""
+    stainer, field = SeamlessStainer(generator), None
     if way in {"slide", "grid"}:
         read = reader(image)
 
         def has_tissue(box: Box) -> bool:
             return bool((read(box).min(axis=-1) < TISSUE_BELOW).mean() > TISSUE_SHARE)
 
-        stainer.calibrate(read, Size(image.shape[1], image.shape[0]), has_tissue, spacing if way == "grid" else None)
-    return stainer
+        size = Size(image.shape[1], image.shape[0])
+        field = stainer.calibrate(read, size, has_tissue, spacing if way == "grid" else None)
+    return partial(stainer.stain, field=field)
 
 
 def rows(options: argparse.Namespace, kind: str) -> Iterator[dict[str, Any]]:
@@ -185,16 +189,16 @@ def rows(options: argparse.Namespace, kind: str) -> Iterator[dict[str, Any]]:
         image = he_image(size, options.image)
         read, size = reader(image), Size(image.shape[1], image.shape[0])
         generator = generator_of(kind, image, options.weights, options.weights_folder)
-        stainer = prepared(generator, way, image, options.spacing)
+        stain = prepared(generator, way, image, options.spacing)
         start = time.perf_counter()
-        whole = stainer.stain(read, Box(0, 0, *size))
+        whole = stain(read, Box(0, 0, *size))
         print(
             f"# {kind}, {way}: {size.width} x {size.height} px whole, {time.perf_counter() - start:.0f} s", flush=True
         )
         for side in (int(side) for side in options.windows.split(",")):
             for offset in offsets(side):
                 start = time.perf_counter()
-                parts = in_windows(stainer, image, side, offset, way)
+                parts = in_windows(stain, image, side, offset, way)
                 seconds = time.perf_counter() - start
                 found = compare(parts, whole, side, offset)
                 row = {"generator": kind, "size": f"{size.width} x {size.height}", "way": way, "window": side}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ pytest.importorskip("safetensors", reason="needs the models extra: pip install '
 from wsi_pipeline.config import load_settings  # noqa: E402
 from wsi_pipeline.errors import UnsupportedSlideError, UsageError, WeightsError  # noqa: E402
 from wsi_pipeline.export.zarr_map import MapStore  # noqa: E402
+from wsi_pipeline.flows import stain_region  # noqa: E402
 from wsi_pipeline.flows.stain import IMAGE, StainRequest, stain_slide  # noqa: E402
 from wsi_pipeline.geometry import Box  # noqa: E402
 from wsi_pipeline.models.ihcnet import IHCNet  # noqa: E402
@@ -79,6 +81,27 @@ def test_dask_equals_serial(slide: Path, weights: Path, tmp_path: Path) -> None:
     _, serial = stain_slide(request(slide, tmp_path / "serial", weights))
     _, dask = stain_slide(request(slide, tmp_path / "dask", weights, executor="dask"))
     np.testing.assert_array_equal(image_of(serial), image_of(dask))
+
+
+@pytest.mark.slow
+def test_slides_stained_at_once_in_one_process_are_each_as_alone(weights: Path, tmp_path: Path) -> None:
+    """With the full generator, whose statistics belong to a slide: one after another, and in two threads."""
+    slides = []
+    for name, seed, width, height in (("one", 6, 707, 511), ("two", 9, 533, 659)):
+        options = PhantomOptions(seed=seed, width=width, height=height, stain="he")
+        slides.append(write_slide(make_phantom(options), tmp_path / f"{name}.svs", "he"))
+    alone = []
+    for slide in slides:
+        stain_region._network.cache_clear()
+        alone.append(image_of(stain_slide(request(slide, tmp_path / "alone" / slide.stem, weights, "full"))[1]))
+    for slide, wanted in zip(slides, alone, strict=True):
+        _, folder = stain_slide(request(slide, tmp_path / "then" / slide.stem, weights, "full"))
+        np.testing.assert_array_equal(image_of(folder), wanted)
+    requests = [request(slide, tmp_path / "at once" / slide.stem, weights, "full") for slide in slides]
+    with ThreadPoolExecutor(2) as pool:
+        folders = [folder for _, folder in pool.map(stain_slide, requests)]
+    for folder, wanted in zip(folders, alone, strict=True):
+        np.testing.assert_array_equal(image_of(folder), wanted)
 
 
 def test_wrong_weights_and_wrong_slides_are_refused(slide: Path, weights: Path, samples: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ measured on the IHC, in the places of the H&E slide.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,18 +77,16 @@ class KnownStainer:
     def __init__(self, ihc: Path) -> None:
         self.view = RescaledSlide(open_slide(ihc), MODEL_MPP)
 
-    def stain(self, read: Callable[[Box], np.ndarray], box: Box) -> np.ndarray:
+    def stain(self, read: Callable[[Box], np.ndarray], box: Box, field: None) -> np.ndarray:
+        assert field is None
         read(box)
         return self.view.read(box)
 
 
 @pytest.fixture
-def known(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def known(pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     stainer = KnownStainer(pair[1])
     monkeypatch.setattr(stain_region, "_network", lambda _network: stainer)
-    stain_region._ready.cache_clear()
-    yield
-    stain_region._ready.cache_clear()
 
 
 def run(slide: Path, out: Path, weights: Path | None, **settings: Any) -> tuple[Result, Path]:

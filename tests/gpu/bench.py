@@ -229,13 +229,12 @@ def whole_path(slide: Path, stain: LoadedModel, classify: LoadedModel, options: 
     view = RescaledSlide(open_slide(slide), MODEL_MPP)
     runtime = Runtime(options.device, options.precision)
     stainer = SeamlessStainer(cast("Generator", stain.network), runtime)
-    if stainer.needs_calibration:
-        stainer.calibrate(view.read, view.size, lambda _box: True, None, 1)
+    field = stainer.calibrate(view.read, view.size, lambda _box: True, None, 1) if stainer.needs_calibration else None
     side = min(max(options.windows), options.area)
     runner = TileRunner(classify, runtime, min((side // TILE_PX) ** 2 or 1, max(options.batches)))
 
     def work(box: Box) -> int:
-        image = stainer.stain(view.read, box)
+        image = stainer.stain(view.read, box, field)
         whole = Size(box.width // TILE_PX * TILE_PX, box.height // TILE_PX * TILE_PX)
         tiles = [image[part.y : part.bottom, part.x : part.right] for part in cut(whole, TILE_PX)]
         return len(runner.answer(np.stack(tiles)).logits) if tiles else 0

@@ -150,20 +150,16 @@ def exact(request: pytest.FixtureRequest) -> tuple[int, NormField | None, np.nda
     width, spacing = request.param
     stainer = SeamlessStainer(generator(width, 8))
     field = stainer.calibrate(read, SIZE, lambda _box: True, spacing, 1) if stainer.needs_calibration else None
-    return width, field, stainer.stain(read, Box(0, 0, *SIZE))
+    return width, field, stainer.stain(read, Box(0, 0, *SIZE), field)
 
 
 def stained(exact: tuple[int, NormField | None, np.ndarray], runtime: Runtime) -> SeamlessStainer:
-    width, field, _ = exact
-    stainer = SeamlessStainer(generator(width, 8), runtime)
-    if field is not None:
-        stainer.use(field)
-    return stainer
+    return SeamlessStainer(generator(exact[0], 8), runtime)
 
 
 def check_picture(exact: tuple[int, NormField | None, np.ndarray], runtime: Runtime, levels: float) -> None:
     assert exact[2].std() > 20
-    short = stained(exact, runtime).stain(read, Box(0, 0, *SIZE)).astype(int)
+    short = stained(exact, runtime).stain(read, Box(0, 0, *SIZE), exact[1]).astype(int)
     difference = short - exact[2]
     assert np.abs(difference).mean() <= levels
     assert np.abs(difference.mean(axis=(0, 1))).max() <= levels / 2
@@ -172,13 +168,13 @@ def check_picture(exact: tuple[int, NormField | None, np.ndarray], runtime: Runt
 def check_seams(exact: tuple[int, NormField | None, np.ndarray], runtime: Runtime) -> None:
     """Two ways of cutting give one picture, to a grey level."""
     stainer = stained(exact, runtime)
-    whole = stainer.stain(read, Box(0, 0, *SIZE)).astype(int)
+    whole = stainer.stain(read, Box(0, 0, *SIZE), exact[1]).astype(int)
     for side, (x, y) in ((190, (0, 0)), (233, (71, 38))):
         for part in cut(Size(SIZE.width + side, SIZE.height + side), side):
             box = Box(part.x - x, part.y - y, side, side).intersection(Box(0, 0, *SIZE))
             if box.area:
                 piece = whole[box.y : box.bottom, box.x : box.right]
-                assert np.abs(stainer.stain(read, box) - piece).max() <= 1
+                assert np.abs(stainer.stain(read, box, exact[1]) - piece).max() <= 1
 
 
 def test_bf16_keeps_the_picture(exact: tuple[int, NormField | None, np.ndarray]) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -13,6 +17,9 @@ from wsi_pipeline.models.pspstain import Generator  # noqa: E402
 from wsi_pipeline.models.seamless import CALIBRATION_PX, SeamlessStainer, to_tensor  # noqa: E402
 
 WIDTH, HEIGHT = 731, 523
+
+Stain = Callable[..., np.ndarray]
+"""Takes a reader and a box."""
 
 
 @pytest.fixture(scope="module")
@@ -36,29 +43,29 @@ def reader(slide: np.ndarray):
     return read
 
 
-def stainer(slide: np.ndarray, spacing: int | None) -> SeamlessStainer:
+def stainer(slide: np.ndarray, spacing: int | None) -> Stain:
     torch.manual_seed(7)
     made = SeamlessStainer(Generator(width=6))
-    made.calibrate(reader(slide), Size(WIDTH, HEIGHT), lambda _box: True, spacing)
-    return made
+    field = made.calibrate(reader(slide), Size(WIDTH, HEIGHT), lambda _box: True, spacing)
+    return partial(made.stain, field=field)
 
 
-def in_windows(made: SeamlessStainer, slide: np.ndarray, side: int, offset: tuple[int, int]) -> np.ndarray:
+def in_windows(stain: Stain, slide: np.ndarray, side: int, offset: tuple[int, int]) -> np.ndarray:
     out = np.zeros_like(slide)
     for part in cut(Size(WIDTH + side, HEIGHT + side), side):
         box = Box(part.x - offset[0], part.y - offset[1], side, side).intersection(Box(0, 0, WIDTH, HEIGHT))
         if box.area:
-            out[box.y : box.bottom, box.x : box.right] = made.stain(reader(slide), box)
+            out[box.y : box.bottom, box.x : box.right] = stain(reader(slide), box)
     return out
 
 
 @pytest.mark.parametrize("spacing", [None, 160])
 def test_windows_of_any_size_and_offset_agree(slide: np.ndarray, spacing: int | None) -> None:
-    made = stainer(slide, spacing)
-    whole = made.stain(reader(slide), Box(0, 0, WIDTH, HEIGHT))
+    stain = stainer(slide, spacing)
+    whole = stain(reader(slide), Box(0, 0, WIDTH, HEIGHT))
     assert whole.std() > 5
     for side, offset in ((128, (0, 0)), (128, (37, 91)), (300, (0, 0)), (300, (113, 2))):
-        parts = in_windows(made, slide, side, offset)
+        parts = in_windows(stain, slide, side, offset)
         assert np.abs(parts.astype(int) - whole).max() <= 1
 
 
@@ -67,7 +74,7 @@ def test_the_windows_own_statistics_do_leave_seams(slide: np.ndarray) -> None:
     plain = Generator(width=6).eval()
     made = SeamlessStainer(plain)  # never calibrated: each window is normalised by itself
     whole = made.stain(reader(slide), Box(0, 0, WIDTH, HEIGHT))
-    parts = in_windows(made, slide, 128, (0, 0))
+    parts = in_windows(made.stain, slide, 128, (0, 0))
     assert np.abs(parts.astype(int) - whole).max() > 20
 
 
@@ -82,8 +89,8 @@ def test_local_statistics_are_nearer_to_the_window_than_global_ones(slide: np.nd
         ]
     errors = []
     for spacing in (200, None):
-        made = stainer(slide, spacing)
-        errors.append(np.abs(made.stain(reader(slide), corner).astype(int) - own)[60:140, 60:140].mean())
+        stain = stainer(slide, spacing)
+        errors.append(np.abs(stain(reader(slide), corner).astype(int) - own)[60:140, 60:140].mean())
     assert errors[0] < errors[1]
 
 
@@ -92,7 +99,7 @@ def test_generator_without_norms_needs_no_calibration(slide: np.ndarray) -> None
     made = SeamlessStainer(Generator(width=6, norm="folded"))
     assert not made.needs_calibration
     whole = made.stain(reader(slide), Box(0, 0, WIDTH, HEIGHT))
-    assert np.abs(in_windows(made, slide, 300, (113, 2)).astype(int) - whole).max() <= 1
+    assert np.abs(in_windows(made.stain, slide, 300, (113, 2)).astype(int) - whole).max() <= 1
 
 
 def test_glass_decides_nothing(slide: np.ndarray) -> None:
@@ -110,6 +117,39 @@ def test_a_generator_can_be_taken_over_again(slide: np.ndarray) -> None:
     network = Generator(width=6)
     first, second = (SeamlessStainer(network) for _ in range(2))
     assert second.needs_calibration
-    second.use(first.calibrate(reader(slide), Size(WIDTH, HEIGHT), lambda _box: True, None, 1))
+    field = first.calibrate(reader(slide), Size(WIDTH, HEIGHT), lambda _box: True, None, 1)
     box = Box(300, 200, 101, 50)
-    np.testing.assert_array_equal(second.stain(reader(slide), box), first.stain(reader(slide), box))
+    np.testing.assert_array_equal(second.stain(reader(slide), box, field), first.stain(reader(slide), box, field))
+
+
+BOXES = (Box(310, 200, 150, 203), Box(500, 17, 111, 99))
+
+
+def other(slide: np.ndarray) -> np.ndarray:
+    """Return a slide of the same size that is darker, redder and turned by half."""
+    return np.clip(slide[::-1, ::-1] * np.array([0.9, 0.45, 0.6]), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("spacing", [None, 400])
+def test_slides_that_share_a_generator_are_stained_as_each_alone(slide: np.ndarray, spacing: int | None) -> None:
+    """Taking turns, and in threads, with more slides than are kept folded."""
+    torch.manual_seed(7)
+    shared = SeamlessStainer(Generator(width=6))
+    slides = [slide, other(slide), other(slide)[:, ::-1] // 2 + 90]
+    fields = [shared.calibrate(reader(each), Size(WIDTH, HEIGHT), lambda _box: True, spacing, 2) for each in slides]
+    again = shared.calibrate(reader(slide), Size(WIDTH, HEIGHT), lambda _box: True, spacing, 2)
+    assert again.digest == fields[0].digest, "measuring leaves nothing behind"
+    assert len({field.digest for field in fields}) == 3
+
+    def stained(number: int, box: Box) -> np.ndarray:
+        return shared.stain(reader(slides[number]), box, fields[number])
+
+    alone = {(number, box): stained(number, box) for number in range(3) for box in BOXES}
+    jobs = [(number, box) for box in BOXES for number in range(3)]
+    for number, box in jobs:
+        np.testing.assert_array_equal(stained(number, box), alone[number, box])
+    with ThreadPoolExecutor(3) as pool:
+        for job, found in zip(jobs, pool.map(lambda job: stained(*job), jobs), strict=True):
+            np.testing.assert_array_equal(found, alone[job])
+    wrong = shared.stain(reader(slides[1]), BOXES[0], fields[0])
+    assert (wrong != alone[1, BOXES[0]]).any(axis=2).mean() > 0.5, "the statistics of another slide do show"

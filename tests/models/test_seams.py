@@ -41,23 +41,23 @@ def image(bench: ModuleType) -> np.ndarray:
 
 @pytest.fixture(scope="module", params=["light", "narrow by one set", "narrow by a grid"])
 def stained(request: pytest.FixtureRequest, bench: ModuleType, image: np.ndarray):  # type: ignore[no-untyped-def]
-    """Return a stainer without seams, and the image that it stains in one window."""
+    """Return what stains without seams, and the image that it stains in one window."""
     torch.set_num_threads(1)
     if request.param == "light":
-        stainer = bench.prepared(bench.random_generator(LIGHT_WIDTH, "folded", image), "fixed", image, SPACING)
+        stain = bench.prepared(bench.random_generator(LIGHT_WIDTH, "folded", image), "fixed", image, SPACING)
     else:
         way = "grid" if "grid" in request.param else "slide"
-        stainer = bench.prepared(bench.random_generator(NARROW_WIDTH, "instance", image), way, image, SPACING)
-    return stainer, stainer.stain(bench.reader(image), Box(0, 0, *SIZE))
+        stain = bench.prepared(bench.random_generator(NARROW_WIDTH, "instance", image), way, image, SPACING)
+    return stain, stain(bench.reader(image), Box(0, 0, *SIZE))
 
 
 @pytest.mark.parametrize(("side", "place"), CUTS)
 def test_windows_leave_no_seam(bench: ModuleType, image: np.ndarray, stained, side: int, place: int) -> None:  # type: ignore[no-untyped-def]
-    stainer, whole = stained
+    stain, whole = stained
     assert whole.std() > 30
     assert ((whole < 5) | (whole > 250)).mean() < 0.3
     offset = bench.offsets(side)[place]
-    found = bench.compare(bench.in_windows(stainer, image, side, offset), whole, side, offset)
+    found = bench.compare(bench.in_windows(stain, image, side, offset), whole, side, offset)
     assert found["largest"] <= 1
     assert found["seam"] == pytest.approx(1, abs=0.01)
 
@@ -69,10 +69,10 @@ def test_windows_leave_no_seam(bench: ModuleType, image: np.ndarray, stained, si
 def test_the_naive_ways_are_caught(
     bench: ModuleType, image: np.ndarray, width: int, norm: str, way: str, side: int
 ) -> None:
-    stainer = bench.prepared(bench.random_generator(width, norm, image), way, image, SPACING)
-    whole = stainer.stain(bench.reader(image), Box(0, 0, *SIZE))
+    stain = bench.prepared(bench.random_generator(width, norm, image), way, image, SPACING)
+    whole = stain(bench.reader(image), Box(0, 0, *SIZE))
     offset = bench.offsets(side)[1]
-    found = bench.compare(bench.in_windows(stainer, image, side, offset, way), whole, side, offset)
+    found = bench.compare(bench.in_windows(stain, image, side, offset, way), whole, side, offset)
     assert found["largest"] > 20
     assert found["seam"] > 1.2
 

@@ -25,6 +25,7 @@ from wsi_pipeline.slide import RescaledSlide, SlideSpec
 from wsi_pipeline.tiling import Grid, Region
 
 if TYPE_CHECKING:
+    from wsi_pipeline.models.norm_field import NormField
     from wsi_pipeline.models.pspstain import Generator
     from wsi_pipeline.models.seamless import SeamlessStainer
 
@@ -99,7 +100,7 @@ def calibrate(task: CalibrationTask) -> Calibrated:
     from wsi_pipeline.models.seamless import save_field  # noqa: PLC0415 - torch is heavy
 
     start = time.perf_counter()
-    stainer, plan = _network(task.plan.network), task.plan
+    stainer, plan = _stainer(task.plan.network), task.plan
     if stainer.needs_calibration:
 
         def has_tissue(box: Box) -> bool:
@@ -146,7 +147,9 @@ def _stain_part(task: StainTask, part: Box, image: NDArray[np.uint8]) -> int:
         tissue = tissue & valid
         return pixels.rgb
 
-    stained = _stainer(task.plan).stain(read, Box(core.x + part.x, core.y + part.y, part.width, part.height))
+    stainer = _stainer(task.plan.network)
+    field = _statistics(task.plan.statistics) if stainer.needs_calibration else None
+    stained = stainer.stain(read, Box(core.x + part.x, core.y + part.y, part.width, part.height), field)
     image[part.y : part.bottom, part.x : part.right][tissue] = stained[tissue]
     return lost
 
@@ -162,21 +165,23 @@ def _network(network: Network) -> SeamlessStainer:
     return SeamlessStainer(cast("Generator", loaded.network), network.runtime)
 
 
-def _stainer(plan: StainPlan) -> SeamlessStainer:
-    """Return the generator with this slide's statistics; threads that share a GPU share it too."""
+def _stainer(network: Network) -> SeamlessStainer:
+    """Return the generator, which threads and slides share."""
     with _LOADING:
-        return _ready(plan, file_identity(plan.statistics))
+        return _network(network)
 
 
-@lru_cache(maxsize=1)  # one, so that a generator that served another slide takes this one's statistics again
-def _ready(plan: StainPlan, _identity: tuple[int, ...]) -> SeamlessStainer:
-    """Give the generator this slide's statistics."""
+def _statistics(path: Path) -> NormField:
+    """Return a slide's statistics, read again when others lie there."""
+    return _field(path, file_identity(path))
+
+
+@lru_cache(maxsize=4)  # as many as slides are kept open
+def _field(path: Path, _identity: tuple[int, ...]) -> NormField:
+    """Read the statistics that are there now."""
     from wsi_pipeline.models.seamless import load_field  # noqa: PLC0415
 
-    stainer = _network(plan.network)
-    if stainer.needs_calibration:
-        stainer.use(load_field(plan.statistics))
-    return stainer
+    return load_field(path)
 
 
 def _view(plan: StainPlan) -> RescaledSlide:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,15 @@ class NormField:
     def is_uniform(self) -> bool:
         """Whether the whole slide has one set of statistics."""
         return all(values.shape[1:] == (1, 1) for values in self.mean)
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells these statistics from others: the hash of every value, 64 hex digits."""
+        told = hashlib.sha256(repr((self.origin, self.spacing)).encode())
+        for values in (*self.mean, *self.deviation):
+            told.update(repr(tuple(values.shape)).encode())
+            told.update(values.contiguous().numpy().tobytes())
+        return told.hexdigest()
 
     def at(self, layer: int, window: Box, scale: int) -> tuple[Tensor, Tensor]:
         """Return mean and deviation of a layer, (1, C, h, w) or (1, C, 1, 1), at its pixels in `window`, model px.

@@ -9,13 +9,15 @@ lattice of the network's subsampling. One anchor gives one set of statistics for
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsi_pipeline.geometry import Box, Size, ceil_div
 from wsi_pipeline.models.lane import Returning, device_lane, send
@@ -43,12 +45,18 @@ HALO_PX = 72
 CALIBRATION_PX = 512
 """Side of a calibration window, model px: the crop that the published generator was trained on."""
 
+KEPT_FILTERS = 2
+"""Slides whose statistics stay folded into convolutions: 31 MB each for the full generator in fp32."""
+
 ReadBox = Callable[[Box], NDArray[np.uint8]]
 """Returns the RGB pixels (H, W, 3) of a box in model px; what lies outside the slide is white."""
 
 
 class SeamlessStainer:
-    """Stains any box of a slide with the same pixels as any other cut would give."""
+    """Stains any box of any slide with the same pixels as any other cut would give.
+
+    Statistics come with every call, so that slides may take turns, or be stained by several threads at once.
+    """
 
     def __init__(self, generator: Generator, runtime: Runtime | None = None) -> None:
         """Take over `generator` (its InstanceNorm layers are replaced); one without them needs no calibration.
@@ -61,8 +69,9 @@ class SeamlessStainer:
         self._generator = generator.eval()
         self._norms = with_positional_norms(generator.model)
         generator.to(self._runtime.device).to(memory_format=torch.channels_last)
-        self._turn = threading.Lock()  # layers with local statistics hold those of one window
-        self._adopt(None)
+        self._turn = threading.Lock()  # layers that are not folded hold the statistics of one window
+        self._preparing = threading.Lock()
+        self._filters: OrderedDict[str, nn.Sequential] = OrderedDict()
 
     @property
     def needs_calibration(self) -> bool:
@@ -72,7 +81,7 @@ class SeamlessStainer:
     def calibrate(
         self, read: ReadBox, size: Size, has_tissue: Callable[[Box], bool], spacing_px: int | None, most: int = 10**6
     ) -> NormField:
-        """Measure the statistics around anchors every `spacing_px` model px, or one set for the whole slide.
+        """Return the statistics around anchors every `spacing_px` model px, or one set for the whole slide.
 
         `size` is the slide's, model px. Anchors without tissue take the mean of the others, so that glass decides
         nothing. With `spacing_px` None the slide has a single set of statistics, from at most `most` windows spread
@@ -94,50 +103,62 @@ class SeamlessStainer:
             used = [index in kept for index in range(len(boxes))]
         found = [self._measure(read(box)) if use else None for box, use in zip(boxes, used, strict=True)]
         grid = (rows, columns) if spacing_px else (1, 1)
-        field = NormField(
+        return NormField(
             (0.5 * step, 0.5 * step), (float(step), float(step)),
             *(tuple(gridded(found, layer, part, grid) for layer in range(len(self._norms))) for part in (0, 1)),
         )  # fmt: skip
-        self._adopt(field)
-        return field
 
-    def use(self, field: NormField) -> None:
-        """Take statistics that were measured before, by this process or another."""
-        self._adopt(field)
+    def stain(self, read: ReadBox, box: Box, field: NormField | None = None) -> NDArray[np.uint8]:
+        """Return the stained pixels (H, W, 3) uint8 of `box`, model px; it may have any origin and size.
 
-    def stain(self, read: ReadBox, box: Box) -> NDArray[np.uint8]:
-        """Return the stained pixels (H, W, 3) uint8 of `box`, model px; it may have any origin and size."""
+        `field`: the statistics of this slide, as `calibrate` measured them; without them a generator that needs any
+        takes those of the window, which leaves seams.
+        """
         left, top = (value // SIDE_MULTIPLE * SIDE_MULTIPLE - HALO_PX for value in (box.x, box.y))
         right, bottom = (ceil_div(value, SIDE_MULTIPLE) * SIDE_MULTIPLE + HALO_PX for value in (box.right, box.bottom))
         window = Box(left, top, right - left, bottom - top)
         rgb = read(window)
         runtime = self._runtime
-        turn = self._turn if self._local_norms else nullcontext()
-        with turn, device_lane(runtime.device), torch.inference_mode():
-            self._give(window)
-            returning = Returning(image_pixels(self._filter(to_tensor(rgb, runtime.device)))[0])
+        layers = self._filter(field)
+        with self._given(layers, field, window), device_lane(runtime.device), torch.inference_mode():
+            returning = Returning(image_pixels(layers(to_tensor(rgb, runtime.device)))[0])
         x, y = box.x - window.x, box.y - window.y
         return np.asarray(returning.array()[y : y + box.height, x : x + box.width], dtype=np.uint8)
 
-    def _adopt(self, field: NormField | None) -> None:
-        """Prepare the generator for these statistics."""
-        self._field = field
-        self._filter = prepared_generator(self._generator.model, field, self._runtime)
-        self._local_norms = [layer for layer in self._filter.modules() if isinstance(layer, PositionalNorm)]
+    def _filter(self, field: NormField | None) -> nn.Sequential:
+        """Return the generator as it runs with these statistics: folded in, if the slide has one set of them."""
+        folded = field if field is not None and field.is_uniform and self._norms else None
+        key = folded.digest if folded is not None else ""
+        with self._preparing:
+            if key not in self._filters:
+                while len(self._filters) >= KEPT_FILTERS:
+                    self._filters.popitem(last=False)
+                self._filters[key] = prepared_generator(self._generator.model, folded, self._runtime)
+            self._filters.move_to_end(key)
+            return self._filters[key]
 
     def _measure(self, rgb: NDArray[np.uint8]) -> Measured:
         """Return mean and deviation (C,) of every layer over one window that is normalised by itself."""
-        with device_lane(self._runtime.device), torch.inference_mode():
+        with self._turn, device_lane(self._runtime.device), torch.inference_mode():
             self._generator(to_tensor(rgb, self._runtime.device))
-            measured = (norm.measured for norm in self._norms)
+            measured = [norm.measured for norm in self._norms]
+            for norm in self._norms:
+                norm.measured = None
             return [(values[0].cpu(), values[1].cpu()) for values in measured if values is not None]
 
-    def _give(self, window: Box) -> None:
-        """Hand every layer with local statistics those at the pixels of `window`."""
-        for index, norm in enumerate(self._local_norms):
-            if self._field is not None:
-                mean, deviation = self._field.at(index, window, norm.scale)
-                norm.given = _placed(mean, self._runtime.device), _placed(deviation, self._runtime.device)
+    @contextmanager
+    def _given(self, layers: nn.Sequential, field: NormField | None, window: Box) -> Iterator[None]:
+        """Hand every layer that is not folded its statistics at the pixels of `window`, and take them back."""
+        norms = [layer for layer in layers.modules() if isinstance(layer, PositionalNorm)]
+        with self._turn if norms else nullcontext():
+            try:
+                for index, norm in enumerate(norms if field is not None else ()):
+                    mean, deviation = cast("NormField", field).at(index, window, norm.scale)
+                    norm.given = _placed(mean, self._runtime.device), _placed(deviation, self._runtime.device)
+                yield
+            finally:
+                for norm in norms:
+                    norm.given = None
 
 
 def use_one_thread() -> None:
