@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
+import cv2
 import numpy as np
 import pytest
 from ome_zarr_models import open_ome_zarr
@@ -113,3 +114,21 @@ def test_the_project_finds_slide_and_maps(run: Any) -> None:
     assert all(path.is_absolute() and path.exists() for path in paths)
     assert project["images"][0]["metadata"]["HER2 score"] == run.result["score"]
     assert "Research use only" in project["images"][0]["metadata"]["Notice"]
+
+
+def test_large_cells_are_rings_in_the_overlay(run: Any) -> None:
+    picture = cv2.imread(str(run.out / "overlay.png"))[82:, :, ::-1].astype(int)  # below the title strip
+    px_per_l0 = 1600 / run.result["slide"]["width"]
+    cells = run.table("cells.parquet")
+    strong = cells["tumour"] & cells["scored"] & (cells["class"] == "3")
+    x, y = cells["x_l0"][strong] * px_per_l0, cells["y_l0"][strong] * px_per_l0
+    wide = 10 / run.result["slide"]["mpp_x"] * px_per_l0
+    assert wide > 20
+
+    def red(right: float, down: float) -> float:
+        places = (y + down).astype(int), (x + right).astype(int)
+        return float((np.abs(picture[places] - (189, 0, 38)).max(axis=1) < 40).mean())
+
+    assert red(0, 0) < 0.05, "the nucleus is seen"
+    assert red(wide / 2 - 1.5, 0) > 0.6
+    assert red(0, 1.5 - wide / 2) > 0.6

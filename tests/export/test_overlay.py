@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from wsi_pipeline.errors import OutputError
-from wsi_pipeline.export.overlay import OverlayLayers, draw_overlay, write_png
+from wsi_pipeline.export.overlay import Caption, OverlayLayers, draw_overlay, round_length, write_png
 from wsi_pipeline.export.palette import CLASS_KEYS, NO_CLASS, class_style
 
 WIDTH, HEIGHT = 701, 389
-TITLE = "HER2 2+ (borderline) 9-11 %, 0.25 µm/px"
+CAPTION = Caption("HER2 2+ (borderline) 9-11 %, 0.25 µm/px", "Fall 7 Ä.svs", "2031-02-03", 1.9)
+STRIP, BAR = 82, 24
+"""Heights of what stands above the picture, and of the scale bar below it, px."""
 
 
 def layers(**changes: Any) -> OverlayLayers:
@@ -28,13 +30,13 @@ def thumbnail() -> np.ndarray[Any, Any]:
 
 
 def body(picture: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Cut off the strips; the title strip is 58 px high."""
-    return picture[58 : 58 + HEIGHT, :WIDTH]
+    """Cut off the strips; the title strip is 82 px high."""
+    return picture[STRIP : STRIP + HEIGHT, :WIDTH]
 
 
 def test_classes_lie_at_their_place(thumbnail: np.ndarray[Any, Any]) -> None:
     before = thumbnail.copy()
-    picture = body(draw_overlay(thumbnail, layers(), TITLE))
+    picture = body(draw_overlay(thumbnail, layers(), CAPTION))
     np.testing.assert_array_equal(thumbnail, before)
     changed = (picture != thumbnail).any(axis=2)
     rows, columns = np.nonzero(changed)
@@ -48,7 +50,7 @@ def test_classes_lie_at_their_place(thumbnail: np.ndarray[Any, Any]) -> None:
 def test_beyond_the_map_nothing_is_drawn(thumbnail: np.ndarray[Any, Any]) -> None:
     everywhere = np.full((10, 7), CLASS_KEYS.index("1"), np.uint8)
     small = layers(class_map=everywhere, map_px_per_thumbnail_px=(0.1, 0.1))
-    changed = (body(draw_overlay(thumbnail, small, TITLE)) != thumbnail).any(axis=2)
+    changed = (body(draw_overlay(thumbnail, small, CAPTION)) != thumbnail).any(axis=2)
     assert changed[:100, :70].all()
     assert changed.sum() == 7000
 
@@ -59,13 +61,17 @@ def test_outline_hatching_and_pieces(thumbnail: np.ndarray[Any, Any]) -> None:
     excluded = np.zeros_like(tissue)
     excluded[320:360, 500:600] = True
     drawn = layers(tissue=tissue, excluded=excluded, pieces=[(1, 200, 250), (12, 699, 2)])
-    plain = body(draw_overlay(thumbnail, layers(), TITLE))
-    picture = body(draw_overlay(thumbnail, drawn, TITLE))
+    plain = body(draw_overlay(thumbnail, layers(), CAPTION))
+    picture = body(draw_overlay(thumbnail, drawn, CAPTION))
     changed = (picture != plain).any(axis=2)
     assert changed[200, 110:290].all()
     assert changed[200:300, 100].all()
     share = changed[322:358, 502:598].mean()
-    assert 0.2 < share < 0.35
+    assert 0.05 < share < 0.1, "thin lines, far apart"
+    excluded_rgb, paper = np.array(class_style("excluded").rgb), thumbnail[340, 550].astype(int)
+    lines = picture[322:358, 502:598][changed[322:358, 502:598]].astype(int)
+    assert (lines > excluded_rgb + 20).all(), "the tissue is seen through them"
+    assert (lines < paper - 20).all()
     number = picture[225:275, 175:225].reshape(-1, 3)
     assert (number < 60).all(axis=1).sum() > 20
     assert (number > 250).all(axis=1).sum() > 60
@@ -74,10 +80,11 @@ def test_outline_hatching_and_pieces(thumbnail: np.ndarray[Any, Any]) -> None:
 
 
 def test_title_notice_and_legend_are_written(thumbnail: np.ndarray[Any, Any]) -> None:
-    picture = draw_overlay(thumbnail, layers(), TITLE)
-    title, legend = picture[:58], picture[58 + HEIGHT :]
+    picture = draw_overlay(thumbnail, layers(), CAPTION)
+    title, legend = picture[:STRIP], picture[STRIP + HEIGHT + BAR :]
     assert (title[:29] < 128).any()
-    assert (title[34:] < 128).any()
+    assert (title[34:53] < 128).any(), "the slide"
+    assert (title[58:] < 128).any(), "day and notice"
     swatch = (legend == class_style("3").rgb).all(axis=2)
     assert swatch.sum() > 100
     assert not (legend == class_style("1").rgb).all(axis=2).any()
@@ -87,19 +94,44 @@ def test_title_notice_and_legend_are_written(thumbnail: np.ndarray[Any, Any]) ->
 def test_long_titles_and_many_classes_fit_a_narrow_picture() -> None:
     class_map = np.arange(len(CLASS_KEYS), dtype=np.uint8)[np.newaxis]
     narrow = np.full((200, 90, 3), 255, np.uint8)
-    picture = draw_overlay(narrow, layers(class_map=class_map, map_px_per_thumbnail_px=(0.1, 0.01)), "score " * 60)
+    picture = draw_overlay(
+        narrow,
+        layers(class_map=class_map, map_px_per_thumbnail_px=(0.1, 0.01)),
+        Caption("score " * 60, "name " * 99, "2031-02-03", 0.3),
+    )
     assert picture.shape[1] == 640
     assert picture.dtype == np.uint8
-    assert (picture[:58, -8:] == 255).all()
-    legend = picture[58 + 200 :]
+    assert (picture[:STRIP, -8:] == 255).all()
+    legend = picture[STRIP + 200 + BAR :]
     assert len(legend) > 2 * 24
     for key in CLASS_KEYS:
         assert (legend == class_style(key).rgb).all(axis=2).sum() > 100
 
 
+def test_the_scale_bar_is_as_long_as_it_says(thumbnail: np.ndarray[Any, Any]) -> None:
+    bar = draw_overlay(thumbnail, layers(), CAPTION)[STRIP + HEIGHT : STRIP + HEIGHT + BAR]
+    dark = (bar[15] < 60).all(axis=1)
+    first = int(np.argmax(dark))
+    assert int(np.argmin(dark[first:])) == round(200 / 1.9), "200 um, the longest round length of a quarter"
+    assert (bar[:, first + 120 :] < 128).any(), "its length in words"
+
+
+@pytest.mark.parametrize(
+    ("longest", "length"), [(46, 20), (50, 50), (199.9, 100), (5400, 5000), (0.7, 0.5), (1000, 1000)]
+)
+def test_lengths_are_round(longest: float, length: float) -> None:
+    assert round_length(longest) == pytest.approx(length)
+
+
+def test_rings_cover_as_much_as_is_said(thumbnail: np.ndarray[Any, Any]) -> None:
+    picture = body(draw_overlay(thumbnail, layers(class_weight=0.9), CAPTION))
+    expected = 0.9 * np.array(class_style("3").rgb) + 0.1 * np.array([240, 230, 235])
+    np.testing.assert_allclose(picture[80, 400], expected, atol=1)
+
+
 def test_masks_of_another_size_are_refused(thumbnail: np.ndarray[Any, Any]) -> None:
     with pytest.raises(OutputError, match=r"tissue mask: has shape \(701, 389\)"):
-        draw_overlay(thumbnail, layers(tissue=np.zeros((WIDTH, HEIGHT), bool)), TITLE)
+        draw_overlay(thumbnail, layers(tissue=np.zeros((WIDTH, HEIGHT), bool)), CAPTION)
 
 
 def test_png_keeps_rgb(tmp_path: Path) -> None:

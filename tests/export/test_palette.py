@@ -1,5 +1,8 @@
 """Names that QuPath's H-score recognises, and class maps in our colours."""
 
+from typing import Any
+
+import cv2
 import numpy as np
 import pytest
 
@@ -52,3 +55,36 @@ def test_unknown_classes_are_refused() -> None:
         colour_classes(np.array([[0, 77]], np.uint8))
     with pytest.raises(OutputError, match="class '2\\+': has no colour"):
         class_style("2+")
+
+
+MACHADO = {
+    "normal": np.eye(3),
+    "protan": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deutan": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]]
+    ),
+    "tritan": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]]
+    ),
+}
+"""Linear RGB as seen without one kind of cone (Machado, Oliveira, Fernandes 2009, severity 1)."""
+
+NUCLEI = ((93, 84, 158), (150, 150, 195))
+"""Haematoxylin of dark and of pale nuclei."""
+
+
+@pytest.mark.parametrize("sight", MACHADO)
+def test_class_0_is_told_from_nuclei_and_from_the_other_classes(sight: str) -> None:
+    def seen(rgb: tuple[int, ...]) -> np.ndarray[Any, Any]:
+        linear = (((np.array(rgb) / 255) + 0.055) / 1.055) ** 2.4
+        back = 1.055 * np.clip(MACHADO[sight] @ linear, 0, 1) ** (1 / 2.4) - 0.055
+        return cv2.cvtColor(back.astype(np.float32)[None, None], cv2.COLOR_RGB2LAB)[0, 0]
+
+    def over(key: str, nucleus: tuple[int, ...]) -> np.ndarray[Any, Any]:
+        return seen(tuple(0.65 * np.array(class_style(key).rgb) + 0.35 * np.array(nucleus)))
+
+    for nucleus in NUCLEI:
+        others = [seen(tissue) for tissue in NUCLEI] + [over(key, nucleus) for key in ("1", "2i", "2", "3")]
+        assert min(float(np.linalg.norm(over("0", nucleus) - other)) for other in others) > 15

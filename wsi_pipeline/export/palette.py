@@ -26,7 +26,9 @@ class ClassStyle(NamedTuple):
     qupath_rgb: tuple[int, int, int]
 
 
-_LIGHT_BLUE_GREY = (200, 210, 225)
+_SEA_GREEN = (0, 180, 120)
+"""Of 0: far from haematoxylin, glass and the other classes with all common colour-vision deficiencies (CIELAB 19 and
+more at the overlay's transparency), since a cell without stain must be told from a nucleus that was not counted."""
 _YELLOW = (255, 221, 113)
 _ORANGE = (253, 141, 60)
 _PURPLE = (188, 128, 189)
@@ -35,7 +37,7 @@ _GREY = (150, 150, 150)
 _DARK_GREY = (90, 90, 90)
 
 CLASS_STYLES: dict[str, ClassStyle] = {
-    "0": ClassStyle("0 none", _LIGHT_BLUE_GREY, "Tumor: Negative", _LIGHT_BLUE_GREY),
+    "0": ClassStyle("0 none", _SEA_GREEN, "Tumor: Negative", _SEA_GREEN),
     "1": ClassStyle("1+ faint, incomplete", _YELLOW, "Tumor: 1+", _YELLOW),
     "2i": ClassStyle("2+ incomplete", _PURPLE, "Tumor: 2+", _ORANGE),
     "2": ClassStyle("2+ complete, weak-moderate", _ORANGE, "Tumor: 2+", _ORANGE),

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_pipeline.export.overlay import OverlayLayers, draw_overlay, write_png
+from wsi_pipeline.export.overlay import (
+    DISC_WEIGHT,
+    RING_WEIGHT,
+    Caption,
+    OverlayLayers,
+    draw_overlay,
+    write_png,
+)
 from wsi_pipeline.export.palette import NO_CLASS
 from wsi_pipeline.flows.context import RunContext
 from wsi_pipeline.flows.tile_region import Columns
@@ -16,6 +24,9 @@ from wsi_pipeline.scoring.evidence import COLUMN_OF_TILE
 
 CELL_UM = 10.0
 """Width at which a cell is drawn, um: about its own."""
+
+LARGEST_DISC_PX = 10
+"""A wider cell is drawn as a ring, since its membrane and nucleus can be seen."""
 
 
 def write_overlay(work: Path, run: RunContext) -> str:
@@ -34,6 +45,7 @@ def write_overlay(work: Path, run: RunContext) -> str:
     layers = OverlayLayers(
         class_map=_class_map(run, size, px_per_l0),
         map_px_per_thumbnail_px=(1.0, 1.0),
+        class_weight=RING_WEIGHT if run.gathered.cells and _cell_px(run, px_per_l0) > LARGEST_DISC_PX else DISC_WEIGHT,
         tissue=_resized(survey.tissue.mask, size, scale),
         excluded=excluded,
         pieces=[
@@ -41,7 +53,10 @@ def write_overlay(work: Path, run: RunContext) -> str:
             for piece in survey.tissue.pieces
         ],
     )
-    write_png(work / "overlay.png", draw_overlay(thumbnail, layers, _title(run)))
+    caption = Caption(
+        _title(run), PurePath(run.request.slide_shown).name, f"{datetime.now(UTC):%Y-%m-%d}", run.info.mpp.x / px_per_l0
+    )
+    write_png(work / "overlay.png", draw_overlay(thumbnail, layers, caption))
     return "overlay.png"
 
 
@@ -85,14 +100,25 @@ def _class_map(run: RunContext, size: tuple[int, int], px_per_l0: float) -> NDAr
 
 
 def _draw_cells(strength: NDArray[np.uint8], run: RunContext, px_per_l0: float) -> None:
-    """Draw the scored tumour cells about as wide as they are."""
+    """Draw the scored tumour cells about as wide as they are: as discs, or as rings where membranes can be seen."""
     cells, (height, width) = run.gathered.cells, strength.shape
     shown = cells["tumour"] & cells["scored"]
     column = np.minimum((cells["x_l0"][shown] * px_per_l0).astype(int), width - 1)
     row = np.minimum((cells["y_l0"][shown] * px_per_l0).astype(int), height - 1)
-    np.maximum.at(strength, (row, column), cells["class_index"][shown] + 1)
-    wide = max(1, round(CELL_UM / max(run.info.mpp) * px_per_l0))
+    value, wide = cells["class_index"][shown] + 1, _cell_px(run, px_per_l0)
+    if wide > LARGEST_DISC_PX:
+        line = max(2, round(wide / LARGEST_DISC_PX))
+        for place in np.argsort(value, kind="stable"):  # the strongest last, on top
+            centre = (int(column[place]), int(row[place]))
+            cv2.circle(strength, centre, (wide - line) // 2, int(value[place]), line, cv2.LINE_8)
+        return
+    np.maximum.at(strength, (row, column), value)
     cv2.dilate(strength, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (wide, wide)), dst=strength)
+
+
+def _cell_px(run: RunContext, px_per_l0: float) -> int:
+    """Return the width at which a cell is drawn, thumbnail px."""
+    return max(1, round(CELL_UM / max(run.info.mpp) * px_per_l0))
 
 
 def _draw_boxes(
