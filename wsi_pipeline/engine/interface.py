@@ -34,6 +34,7 @@ class EngineOptions(BaseModel):
         "the machine or its container has",
     )
     tasks_ahead: int = Field(2, ge=1, description="regions handed to each worker thread ahead of time")
+    open_seconds: float = Field(60.0, gt=0, description="a slide that is not opened after this time fails, s")
     max_unreadable_percent: float = Field(
         5.0, ge=0, le=100, description="a slide with more unreadable pixels in its tissue fails, percent"
     )

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from wsi_pipeline.engine.interface import EngineOptions, usable_processors
-from wsi_pipeline.errors import WsiHer2Error
 from wsi_pipeline.flows.batch_keys import BatchKeys
 from wsi_pipeline.flows.batch_plan import BatchSlide
 from wsi_pipeline.flows.batch_request import BatchRequest, done_row, request_for
@@ -90,7 +89,7 @@ def _estimate(request: BatchRequest, slide: BatchSlide, rates: Rates, *, done: b
             return Estimate(slide.name, fetch_bytes=sum(file.size or 0 for file in files.values()))
         with open_request(request_for(request, slide, request.out)) as opened:
             info = opened.info
-    except WsiHer2Error as error:
+    except Exception as error:  # noqa: BLE001 - one slide must not hide the others, whatever a library raises
         row = failed_row(slide, error, 0.0)
         return Estimate(slide.name, problem=f"{row.status}: {row.message}")
     area = info.size_l0.width * info.mpp.x * info.size_l0.height * info.mpp.y / 1e6

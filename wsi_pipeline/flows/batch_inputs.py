@@ -218,6 +218,8 @@ def _head(file: Place) -> bytes:
     if isinstance(file, RemotePath):
         return file.head(HEAD_BYTES)
     try:
+        if not file.is_file():  # reading a pipe would wait for ever
+            return b""
         with file.open("rb") as opened:
             return opened.read(HEAD_BYTES)
     except OSError:

@@ -73,7 +73,8 @@ def plan_run(request: ScoreRequest, info: SlideInfo, survey: Survey, grid: Grid,
     Raises WeightsError, UsageError for networks that cannot be had.
     """
     settings = request.settings
-    spec = SlideSpec(request.slide.resolve(), info.reader, request.mpp, request.assume_mpp)
+    seconds = settings.engine.open_seconds
+    spec = SlideSpec(request.slide.resolve(), info.reader, request.mpp, request.assume_mpp, open_seconds=seconds)
     refusal = _refusal(survey)
     networks = Networks() if refusal else choose_networks(settings, request.weights_folder, survey.stain)
     if not refusal and survey.stain != "ihc" and networks.stainer is None:

@@ -39,7 +39,13 @@ def score_slide(request: ScoreRequest) -> tuple[Result, Path]:
 
 def open_request(request: ScoreRequest) -> Slide:
     """Open the slide as the request says. Raises what open_slide raises."""
-    return open_slide(request.slide, mpp=request.mpp, assume_mpp=request.assume_mpp, reader=request.reader)
+    return open_slide(
+        request.slide,
+        mpp=request.mpp,
+        assume_mpp=request.assume_mpp,
+        reader=request.reader,
+        open_seconds=request.settings.engine.open_seconds,
+    )
 
 
 def need_at_first(slide: Slide, request: ScoreRequest) -> Need:

@@ -57,8 +57,9 @@ def stain_slide(request: StainRequest) -> tuple[dict[str, Any], Path]:
     watch = Stopwatch()
     chosen = find_network("stainer", request.settings, request.weights_folder)
     request.say(chosen.sentence("stainer"))
+    seconds = request.settings.engine.open_seconds
     with (
-        open_slide(request.slide, mpp=request.mpp, assume_mpp=request.assume_mpp) as slide,
+        open_slide(request.slide, mpp=request.mpp, assume_mpp=request.assume_mpp, open_seconds=seconds) as slide,
         RunFolder.create(request.out) as folder,
     ):
         info, settings = slide.info, request.settings
@@ -70,7 +71,7 @@ def stain_slide(request: StainRequest) -> tuple[dict[str, Any], Path]:
         survey = survey_slide(slide, make_grid(info.size_l0, info.mpp, settings.tiling), looked)
         if survey.stain != "he":
             raise UnsupportedSlideError(request.slide, f"looks like {survey.stain}, not H&E", "say --stain he if it is")
-        spec = SlideSpec(request.slide.resolve(), info.reader, request.mpp, request.assume_mpp)
+        spec = SlideSpec(request.slide.resolve(), info.reader, request.mpp, request.assume_mpp, open_seconds=seconds)
         plan = StainPlan(spec, grid, chosen.network, folder.work / IMAGE, folder.work / "statistics.npz")
         (folder.work / FOLDER).mkdir()
         create_image(plan.image, grid)

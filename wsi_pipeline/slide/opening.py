@@ -12,6 +12,7 @@ import openslide
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError, UsageError
 from wsi_pipeline.slide.agreement import disagreement
 from wsi_pipeline.slide.border import BROKEN_REMEDY, library_errors
+from wsi_pipeline.slide.deadline import OPEN_SECONDS, within
 from wsi_pipeline.slide.fast_reader import FastTiffReader
 from wsi_pipeline.slide.first_look import first_look
 from wsi_pipeline.slide.image_reader import JPEG_MAGIC, PNG_MAGIC, ImageReader
@@ -60,6 +61,8 @@ class SlideSpec:
     require_mpp: bool = True
     threads: int = 1
     """How many threads decode the tiles of one read, for the fast reader."""
+    open_seconds: float = OPEN_SECONDS
+    """How long opening may take, s."""
 
     def open(self) -> Slide:
         """Open the slide; raises what open_slide raises."""
@@ -70,6 +73,7 @@ class SlideSpec:
             reader=self.reader,
             require_mpp=self.require_mpp,
             threads=self.threads,
+            open_seconds=self.open_seconds,
         )
 
 
@@ -81,6 +85,7 @@ def open_slide(
     reader: str = "auto",
     require_mpp: bool = True,
     threads: int = 1,
+    open_seconds: float = OPEN_SECONDS,
 ) -> Slide:
     """Open a slide: tiled TIFFs with the fast reader, others with OpenSlide, else tiffslide, else as a plain image.
 
@@ -88,17 +93,17 @@ def open_slide(
     tiles, and left for it with a warning where they differ; "fast" takes it at its word, as a second opening may.
     `mpp` and `assume_mpp` in um/px; `threads` decode the tiles of one read of the fast reader.
 
-    Raises UsageError (no such file, impossible option), CorruptSlideError (no image, truncated), UnsupportedSlideError
-    (other folder, foreign format, not 8-bit RGB), MissingMppError (without `require_mpp` the pixel size is NaN).
+    Raises:
+        UsageError: no such file, impossible option.
+        CorruptSlideError: no image, truncated, not opened within `open_seconds`.
+        UnsupportedSlideError: other folder, foreign format, not 8-bit RGB.
+        MissingMppError: nothing says how large a pixel is (without `require_mpp` it is NaN).
+        ResourceError: memory does not suffice.
     """
     path = Path(path)
     if reader not in READERS:
         raise UsageError("--reader", f"{reader!r} is not a reader", f"choose one of {', '.join(READERS)}")
-    with library_errors(path, "cannot be opened"):
-        found = _open_folder(path, reader) if path.is_dir() else _open_reader(path, reader, threads)
-        _check_sides(path, found)
-        reopen = _reopener(path, found)
-        opened = first_look(path, found, reopen)
+    opened, reopen = within(open_seconds, path, partial(_open, path, reader, threads))
     facts = opened.facts
     pixel_size = resolve_mpp(path, facts.mpp_candidates, mpp, assume_mpp, required=require_mpp)
     info = SlideInfo(
@@ -118,6 +123,15 @@ def open_slide(
         other_images=facts.other_images,
     )
     return Slide(info, opened, reopen)
+
+
+def _open(path: Path, reader: str, threads: int) -> tuple[Reader, OpenReader]:
+    """Return an open reader that could decode something, and what opens another one."""
+    with library_errors(path, "cannot be opened"):
+        found = _open_folder(path, reader) if path.is_dir() else _open_reader(path, reader, threads)
+        _check_sides(path, found)
+        reopen = _reopener(path, found)
+        return first_look(path, found, reopen), reopen
 
 
 def _reopener(path: Path, opened: Reader) -> OpenReader:
