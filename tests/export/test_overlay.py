@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wsi_pipeline.errors import OutputError
-from wsi_pipeline.export.overlay import Caption, OverlayLayers, draw_overlay, round_length, write_png
+from wsi_pipeline.export.overlay import Caption, OverlayLayers, PieceMark, draw_overlay, round_length, write_png
 from wsi_pipeline.export.palette import CLASS_KEYS, NO_CLASS, class_style
 
 WIDTH, HEIGHT = 701, 389
@@ -60,7 +60,11 @@ def test_outline_hatching_and_pieces(thumbnail: np.ndarray[Any, Any]) -> None:
     tissue[200:300, 100:300] = True
     excluded = np.zeros_like(tissue)
     excluded[320:360, 500:600] = True
-    drawn = layers(tissue=tissue, excluded=excluded, pieces=[(1, 200, 250), (12, 699, 2)])
+    drawn = layers(
+        tissue=tissue,
+        excluded=excluded,
+        pieces=[PieceMark(1, (200, 250), (5, 160, 395, 190)), PieceMark(12, (699, 2), (600, 0, 100, 9))],
+    )
     plain = body(draw_overlay(thumbnail, layers(), CAPTION))
     picture = body(draw_overlay(thumbnail, drawn, CAPTION))
     changed = (picture != plain).any(axis=2)
@@ -77,6 +81,14 @@ def test_outline_hatching_and_pieces(thumbnail: np.ndarray[Any, Any]) -> None:
     assert (number > 250).all(axis=1).sum() > 60
     assert changed[0:30, 650:701].any()
     assert not changed[:190, :600].any()
+
+
+def test_the_number_of_a_small_piece_stands_beside_it(thumbnail: np.ndarray[Any, Any]) -> None:
+    plain = body(draw_overlay(thumbnail, layers(), CAPTION))
+    drawn = layers(pieces=[PieceMark(7, (230, 210), (200, 190, 60, 40))])
+    changed = (body(draw_overlay(thumbnail, drawn, CAPTION)) != plain).any(axis=2)
+    assert not changed[190:230, 200:258].any(), "the piece is seen"
+    assert changed[185:225, 260:300].any()
 
 
 def test_title_notice_and_legend_are_written(thumbnail: np.ndarray[Any, Any]) -> None:

@@ -30,6 +30,8 @@ _OUTLINE = (25, 45, 120)
 _EXCLUDED = CLASS_STYLES["excluded"].rgb
 _TEXT_SCALE = 0.55
 _PIECE_SCALE = 1.1
+_ROOMY = 6
+"""Heights of a number that a piece measures at least where its number stands on it."""
 _LINE_PX = 24
 _MARGIN_PX = 10
 _HATCH_PX = 14
@@ -51,13 +53,21 @@ class Caption(NamedTuple):
     um_per_px: float
 
 
+class PieceMark(NamedTuple):
+    """Number, middle (x, y) and bounding box (x, y, width, height) of a piece of tissue, thumbnail px."""
+
+    number: int
+    middle: tuple[float, float]
+    box: tuple[float, float, float, float]
+
+
 @dataclass(frozen=True)
 class OverlayLayers:
     """What is drawn over the thumbnail; all in thumbnail pixels but the class map, which has its own.
 
     class_map: (h, w) uint8, positions in `palette.CLASS_KEYS` or NO_CLASS; map_px_per_thumbnail_px: along x and y;
-    class_weight: share of the class colour, 0-1; tissue, excluded: (H, W) bool or None; pieces: (number, x, y) of each
-    tissue piece's middle.
+    class_weight: share of the class colour, 0-1; tissue, excluded: (H, W) bool or None; pieces: those of
+    tissue.
     """
 
     class_map: npt.NDArray[np.uint8]
@@ -65,7 +75,7 @@ class OverlayLayers:
     class_weight: float = DISC_WEIGHT
     tissue: npt.NDArray[np.bool_] | None = None
     excluded: npt.NDArray[np.bool_] | None = None
-    pieces: Sequence[tuple[int, float, float]] = field(default_factory=tuple)
+    pieces: Sequence[PieceMark] = field(default_factory=tuple)
 
 
 def draw_overlay(thumbnail: Image, layers: OverlayLayers, caption: Caption) -> Image:
@@ -83,8 +93,8 @@ def draw_overlay(thumbnail: Image, layers: OverlayLayers, caption: Caption) -> I
         _hatch(picture, layers.excluded)
     if layers.tissue is not None:
         _outline(picture, layers.tissue, _OUTLINE)
-    for number, x, y in layers.pieces:
-        _halo_text(picture, str(number), (x, y))
+    for piece in layers.pieces:
+        _number(picture, piece)
     return _frame(picture, caption, _legend_entries(layers))
 
 
@@ -123,6 +133,14 @@ def _outline(picture: Image, mask: npt.NDArray[np.bool_], rgb: tuple[int, int, i
     """Draw the outline of `mask`, holes included."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, contours, -1, rgb, 1, cv2.LINE_AA)
+
+
+def _number(picture: Image, piece: PieceMark) -> None:
+    """Write the number of a piece in its middle, or beside its upper right corner where it would hide what it names."""
+    text, (left, top, width, height) = str(piece.number), piece.box
+    (wide, high), _ = cv2.getTextSize(text, FONT, _PIECE_SCALE, 2)
+    beside = (left + width + wide / 2 + _MARGIN_PX / 2, top + high / 2)
+    _halo_text(picture, text, beside if min(width, height) < _ROOMY * high else piece.middle)
 
 
 def _halo_text(picture: Image, text: str, middle: tuple[float, float]) -> None:

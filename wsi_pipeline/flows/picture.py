@@ -14,6 +14,7 @@ from wsi_pipeline.export.overlay import (
     RING_WEIGHT,
     Caption,
     OverlayLayers,
+    PieceMark,
     draw_overlay,
     write_png,
 )
@@ -21,6 +22,7 @@ from wsi_pipeline.export.palette import NO_CLASS
 from wsi_pipeline.flows.context import RunContext
 from wsi_pipeline.flows.tile_region import Columns
 from wsi_pipeline.scoring.evidence import COLUMN_OF_TILE
+from wsi_pipeline.tissue.mask import Piece
 
 CELL_UM = 10.0
 """Width at which a cell is drawn, um: about its own."""
@@ -49,7 +51,9 @@ def write_overlay(work: Path, run: RunContext) -> str:
         tissue=_resized(survey.tissue.mask, size, scale),
         excluded=excluded,
         pieces=[
-            (piece.number, piece.centroid_mask[0] * scale, piece.centroid_mask[1] * scale)
+            PieceMark(
+                piece.number, (piece.centroid_mask[0] * scale, piece.centroid_mask[1] * scale), _scaled(piece, scale)
+            )
             for piece in survey.tissue.pieces
         ],
     )
@@ -58,6 +62,12 @@ def write_overlay(work: Path, run: RunContext) -> str:
     )
     write_png(work / "overlay.png", draw_overlay(thumbnail, layers, caption))
     return "overlay.png"
+
+
+def _scaled(piece: Piece, scale: float) -> tuple[float, float, float, float]:
+    """Return the bounding box of a piece in thumbnail px."""
+    x, y, width, height = piece.bbox_mask
+    return x * scale, y * scale, width * scale, height * scale
 
 
 def _title(run: RunContext) -> str:
