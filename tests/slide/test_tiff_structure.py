@@ -189,3 +189,25 @@ def test_many_images_are_read_once_each(
         assert slide.info.size_l0 == (480, 320)
     assert len(read) <= 3 * 300
     assert len(opened) <= 3
+
+
+@pytest.mark.parametrize("at", [64, 2**32 + 1000])
+def test_hamamatsus_offsets_of_64_bits(tmp_path: Path, at: int) -> None:
+    path = tmp_path / "a.ndpi"
+    tags = {256: 613, 257: 389, 258: 8, 259: 7, 262: 6, 273: 2048, 277: 1, 279: 100, 65420: 1}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    entries += struct.pack("<HHII", 270, 2, 10, (at + 500) % 2**32)
+    high = struct.pack("<10I", *[0] * 9, (at + 500) >> 32)
+    with path.open("wb") as file:
+        file.write(b"II*\0" + struct.pack("<Q", at))
+        file.seek(at)
+        file.write(struct.pack("<H", 10) + entries + bytes(8) + high)
+        file.truncate(at + 3000)
+    check_structure(path)
+    write(path, at + 2 + 12 * 10, "<Q", at)
+    with pytest.raises(CorruptSlideError, match="in a circle at image 2"):
+        check_structure(path)
+    write(path, at + 2 + 12 * 10, "<Q", 0)
+    write(path, at + 2 + 12 * 10 + 8 + 4 * 9, "<I", 9)
+    with pytest.raises(CorruptSlideError, match="ImageDescription of image 1 lies beyond its end"):
+        check_structure(path)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from wsi_pipeline.errors import CorruptSlideError
+from wsi_pipeline.errors import CorruptSlideError, ResourceError
 
 OPEN_SECONDS = 60.0
 """Seconds that opening a slide may take; it takes a tenth of one, on a network disk some."""
@@ -24,7 +24,7 @@ def within(seconds: float, path: Path, work: Callable[[], Opened]) -> Opened:
     """Return what `work` returns, done by a thread of its own, and raise what it raises.
 
     A call that hangs inside the system or a library cannot be ended from outside; its thread is left behind, which
-    keeps no process from ending. Raises CorruptSlideError after `seconds`.
+    keeps no process from ending. Raises CorruptSlideError after `seconds`, ResourceError where no thread can be had.
     """
     results: list[Opened] = []
     errors: list[BaseException] = []
@@ -41,7 +41,10 @@ def within(seconds: float, path: Path, work: Callable[[], Opened]) -> Opened:
             done.set()
 
     thread = threading.Thread(target=run, name="open", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise ResourceError("memory", f"has no room for a thread that opens {path}", "use fewer workers") from error
     try:
         in_time = done.wait(seconds)
     finally:

@@ -62,7 +62,7 @@ class TiffDirectories:
         head = self._read(0, 16)
         self.order = "<" if head.startswith(b"II") else ">"
         self._is_big = head[2:4] in {b"+\0", b"\0+"}
-        self._is_ndpi = False
+        self._is_ndpi = not self._is_big and self.order == "<" and self._is_marked()
         self._seen: set[int] = set()
         self._first = self._pointer(8 if self._is_big else 4)
 
@@ -77,11 +77,6 @@ class TiffDirectories:
         while at:
             number += 1
             directory, after = self._directory(at, f"image {number}")
-            if NDPI_FORMAT in directory.entries and number == 1 and not self._is_big:
-                self._is_ndpi = True
-                at = self._pointer(4)
-                self._seen.clear()
-                directory, after = self._directory(at, f"image {number}")
             yield directory
             subs = directory.entries.get(SUB_IFDS)
             for sub_number, sub in enumerate(self.values(subs, IMAGES_MAX) if subs else (), 1):
@@ -128,6 +123,14 @@ class TiffDirectories:
             place = begin + (index + 1) * step - inline if size <= inline else value + high[index]
             entries[tag] = Entry(tag, kind, number, place)
         return Directory(name, entries, frozenset(twice)), after
+
+    def _is_marked(self) -> bool:
+        """Return whether a pointer of 64 bits leads to a directory that NDPI_FORMAT marks, as in no other file."""
+        at = self._number(4, "Q")
+        count = self._number(at, "H") if at + 2 <= self.length else 0
+        if not 0 < count <= ENTRIES_MAX or at + 2 + 12 * count > self.length:
+            return False
+        return any(tag == NDPI_FORMAT for (tag,) in struct.iter_unpack("<H10x", self._read(at + 2, 12 * count)))
 
     def _high_words(self, after: int, count: int) -> tuple[int, ...]:
         """Return what is to be added to the values of a directory that ends at `after`: their high words in NDPI."""
