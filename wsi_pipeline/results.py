@@ -96,6 +96,9 @@ class TileRecord(ScoreRecord):
     mean_entropy_bits: float | None = Field(description="uncertainty of the tiles that count, 0-2 bits")
     cam_contrast: str | None = Field(description="what the CAM map explains, such as 3+ against 2+")
     cam_limit: float | None = Field(description="logit units at which its colours end")
+    cam_glass: float | None = Field(
+        None, description="that margin of a tile of glass, logits, which every value of the map includes"
+    )
 
 
 class QualityRecord(_Record):

@@ -74,7 +74,11 @@ def test_json_says_what_the_picture_shows(run: Run, slide: Path, weights: Path, 
     assert sum(facts["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert list(facts["margins_logits"]) == ["1+ against 0", "2+ against 1+", "3+ against 2+"]
     assert 0 <= facts["entropy_bits"] <= 2
-    assert facts["maps"]["coarse"]["stride"] == 32
+    coarse = facts["maps"]["coarse"]
+    assert (coarse["stride"], coarse["method"]) == (32, "integrated gradients")
+    assert coarse["mean_logits"] == pytest.approx(facts["margins_logits"][facts["explained"]], abs=1e-3)
+    assert coarse["min_logits"] <= coarse["mean_logits"] <= coarse["max_logits"]
+    assert "glass_margin_logits" in coarse
     assert facts["maps"]["fine"] | {"layer": "stage5", "method": "hirescam", "stride": 16} == facts["maps"]["fine"]
     assert facts["picture"] == str(out)
     shown = cv2.imread(str(out))

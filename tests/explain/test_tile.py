@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="needs the explain extra: pip instal
 pytest.importorskip("captum", reason="needs the explain extra: pip install 'wsi-her2[explain]'")
 
 from wsi_pipeline.errors import UsageError  # noqa: E402
-from wsi_pipeline.explain.cam import margin_cams  # noqa: E402
+from wsi_pipeline.explain.cam import MarginMaps  # noqa: E402
 from wsi_pipeline.explain.picture import GAP_PX, PANEL_PX, explanation_picture  # noqa: E402
 from wsi_pipeline.explain.pseudocolour import diverging  # noqa: E402
 from wsi_pipeline.explain.tile import CamChoice, Explanation, explain_tile, tile_at, tile_numbered  # noqa: E402
@@ -82,14 +82,20 @@ def test_explanation_is_what_the_parts_say(loaded: LoadedModel, rgb: np.ndarray)
     with torch.inference_mode():
         features = network.feature_map(network_input(torch.from_numpy(rgb)[None], loaded.manifest))
         logits = network.logits(features)[0].numpy()
+        white = torch.full((1, 256, 256, 3), 255, dtype=torch.uint8)
+        glass = network.feature_map(network_input(white, loaded.manifest)).mean(dim=(2, 3))
+        glass_margins = torch.diff(network.classifier(glass))[0].numpy()
+    maps = MarginMaps(network, glass[0])
     assert found.margins == pytest.approx(logits[1:] - logits[:-1], abs=1e-5)
     assert found.probabilities == pytest.approx(np.exp(logits) / np.exp(logits).sum(), abs=1e-6)
     assert found.margin == max(int(logits.argmax()) - 1, 0)
-    assert np.array_equal(found.coarse, margin_cams(network, features)[0, found.margin])
+    assert np.array_equal(found.coarse, maps(features)[0, found.margin])
+    assert found.coarse.mean() == pytest.approx(found.margins[found.margin], abs=1e-3)
+    assert found.glass_margin == pytest.approx(glass_margins[found.margin], abs=1e-4)
     assert (found.coarse.shape, found.coarse_stride, found.fine.shape, found.fine_stride) == ((7, 7), 32, (14, 14), 16)
     other = explain_tile(loaded, rgb, CamChoice(2, "stage3", "gradcam"))
     assert (other.margin, other.layer, other.method, other.fine.shape) == (2, "stage3", "gradcam", (28, 28))
-    assert np.array_equal(other.coarse, margin_cams(network, features)[0, 2])
+    assert np.array_equal(other.coarse, maps(features)[0, 2])
 
 
 def test_a_stainer_explains_nothing(loaded: LoadedModel, rgb: np.ndarray) -> None:
@@ -101,7 +107,7 @@ def test_picture_shows_both_maps_on_the_same_scale(rgb: np.ndarray) -> None:
     coarse = np.linspace(-6, 6, 49, dtype=np.float32).reshape(7, 7)
     fine = np.linspace(3, -1, 196, dtype=np.float32).reshape(14, 14)
     found = Explanation(
-        rgb, np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.5, -1.5, 2.5]), 1.85, 1, coarse, 32, fine, 16, "stage5",
+        rgb, np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.5, -1.5, 2.5]), 1.85, 1, coarse, -0.7, 32, fine, 16, "stage5",
         "hirescam",
     )  # fmt: skip
     picture = explanation_picture(found, 4.0, ("slide", "network"), 0.46)

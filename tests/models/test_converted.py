@@ -21,14 +21,14 @@ pytest.importorskip("openvino", reason="OpenVINO is not installed")
 from torch import nn  # noqa: E402
 
 from wsi_pipeline.errors import WeightsError  # noqa: E402
-from wsi_pipeline.explain.cam import margin_cams  # noqa: E402
+from wsi_pipeline.explain.cam import MarginMaps  # noqa: E402
 from wsi_pipeline.models import converted  # noqa: E402
 from wsi_pipeline.models.architectures import build  # noqa: E402
 from wsi_pipeline.models.classify import TileRunner  # noqa: E402
 from wsi_pipeline.models.conversion import plain_head  # noqa: E402
 from wsi_pipeline.models.converted import ConvertedClassifier, keep_converted  # noqa: E402
 from wsi_pipeline.models.fixture_tiles import fixture_tiles  # noqa: E402
-from wsi_pipeline.models.head import head_cams  # noqa: E402
+from wsi_pipeline.models.head import head_maps  # noqa: E402
 from wsi_pipeline.models.load import load_model  # noqa: E402
 from wsi_pipeline.models.manifest import ModelCard  # noqa: E402
 from wsi_pipeline.models.registry import Weights, find_weights  # noqa: E402
@@ -71,8 +71,11 @@ def test_answers_and_maps_are_those_of_torch(light: Weights, classifier: Convert
     assert found.logits.dtype == found.features.dtype == np.float32
     np.testing.assert_allclose(found.logits, wanted.logits, atol=1e-4)
     np.testing.assert_allclose(found.features, wanted.features.numpy(), atol=2e-2)  # of 6
-    cams = margin_cams(runner.network, wanted.features)
-    np.testing.assert_allclose(classifier.cams(found.features), cams, atol=1e-3 * np.abs(cams).max())
+    maps = MarginMaps(runner.network, runner.glass())
+    made = maps(wanted.features)
+    np.testing.assert_allclose(classifier.glass_margins, maps.glass_margins, atol=1e-4)
+    np.testing.assert_allclose(classifier.maps(found.features), made, atol=1e-3 * np.abs(made).max())
+    np.testing.assert_allclose(classifier.maps(found.features).mean(axis=(2, 3)), np.diff(found.logits), atol=1e-3)
 
 
 @pytest.mark.parametrize("architecture", ["ihcnet", "ihcnet-light"])
@@ -86,9 +89,10 @@ def test_the_plain_head_is_the_heads_function_and_gradient(
     with torch.inference_mode():
         wanted = network.logits(features).numpy()  # type: ignore[operator]
     np.testing.assert_allclose(head.logits(features.mean(dim=(2, 3)).numpy()), wanted, atol=1e-5)
-    cams = margin_cams(network, features)  # type: ignore[arg-type]
-    assert np.abs(cams).max() > 1e-3
-    np.testing.assert_allclose(head_cams(head, features.numpy()), cams, atol=1e-5 * np.abs(cams).max())
+    glass = torch.rand(features.shape[1]) * 2
+    maps = MarginMaps(network, glass)(features)  # type: ignore[arg-type]
+    assert np.abs(maps).max() > 1e-3
+    np.testing.assert_allclose(head_maps(head, features.numpy(), glass.numpy()), maps, atol=1e-5 * np.abs(maps).max())
 
 
 def test_a_tiles_answer_does_not_depend_on_its_batch(classifier: ConvertedClassifier) -> None:
@@ -106,7 +110,7 @@ def test_a_tiles_answer_does_not_depend_on_its_batch(classifier: ConvertedClassi
 def test_no_tiles_give_no_answers(classifier: ConvertedClassifier) -> None:
     answers = classifier.answer(TILES[:0])
     assert (answers.logits.shape, answers.features.shape) == ((0, 4), (0, 1280, 7, 7))
-    assert classifier.cams(answers.features).shape == (0, 3, 7, 7)
+    assert classifier.maps(answers.features).shape == (0, 3, 7, 7)
 
 
 def test_later_answers_leave_earlier_ones_alone(classifier: ConvertedClassifier) -> None:
@@ -126,7 +130,7 @@ def test_what_is_kept_is_read_and_needs_no_torch(light: Weights, own_cache: Path
         "import sys; from pathlib import Path; from wsi_pipeline.models.registry import find_weights;"
         "from wsi_pipeline.models.runtime import Runtime; from wsi_pipeline.explain.looking import look_through;"
         "import numpy; look = look_through('toy', Path(sys.argv[1]), Runtime('cpu', 'fp32', 'openvino'), 3);"
-        "print(look(numpy.zeros((2, 256, 256, 3), numpy.uint8)).cams.shape, *({'torch'} & set(sys.modules)))"
+        "print(look(numpy.zeros((2, 256, 256, 3), numpy.uint8)).maps.shape, *({'torch'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(light.folder)], capture_output=True, text=True, check=True, cwd=ROOT

@@ -133,7 +133,9 @@ def _facts(found: Explanation, info: SlideInfo, manifest: Manifest, grid: Grid, 
         "entropy_bits": round(found.entropy_bits, 6),
         "explained": MARGIN_NAMES[found.margin],
         "maps": {
-            "coarse": {"layer": "pooled features", "method": "gradcam"} | _range(found.coarse, found.coarse_stride),
+            "coarse": {"layer": "pooled features", "method": "integrated gradients"}
+            | _range(found.coarse, found.coarse_stride)
+            | {"glass_margin_logits": round(found.glass_margin, 6)},
             "fine": {"layer": found.layer, "method": found.method} | _range(found.fine, found.fine_stride),
         },
     }
@@ -168,7 +170,10 @@ def _text(facts: dict[str, Any]) -> str:
     for name, figures in facts["maps"].items():
         low, high, mean = (figures[f"{key}_logits"] for key in ("min", "max", "mean"))
         kind = f"{figures['method']} at {figures['layer']}, stride {figures['stride']}"
-        rows[f"{name} map"] = f"{facts['explained']}, {kind}: {low:+.3g} to {high:+.3g}, mean {mean:+.3g} logits"
+        meaning = f"the margin; glass {figures['glass_margin_logits']:+.3g}" if name == "coarse" else "not the margin"
+        rows[f"{name} map"] = (
+            f"{facts['explained']}, {kind}: {low:+.3g} to {high:+.3g}, mean {mean:+.3g} logits ({meaning})"
+        )
     rows["picture"] = f"{facts['picture']}, colours end at +-{facts['limit_logits']:g} logits"
     width = max(len(name) for name in rows)
     return "".join(f"{name:<{width}}  {value}\n" for name, value in rows.items()) + f"{facts['notice']}\n"

@@ -54,8 +54,8 @@ def fine_cam(
     """Return the signed map (h, w) float32, logits, of `margin` (0: 1+ against 0, to 2: 3+ against 2+) at `layer`.
 
     `tile_input` (1, 3, H, W) float32 as `network_input` gives it; h = H / stride. Values are gradient x activation
-    summed over the channels and multiplied by h * w: their mean over the positions is, as in `margin_cams`, the
-    margin's first-order dependence on that layer (for "gradcam" on its mean), so maps of all layers share one scale.
+    summed over the channels and multiplied by h * w: their mean over the positions is the margin's first-order
+    dependence on that layer (for "gradcam" on its mean), not the margin; maps of all layers share one scale.
     Raises UsageError for an unknown layer or margin, a batch, or a network in training mode.
     """
     known = layers_of(network)

@@ -14,10 +14,14 @@ from wsi_pipeline.models.runtime import OPENVINO_BATCH, Runtime
 
 
 class Seen(NamedTuple):
-    """What is said about B tiles: `logits` (B, 4) float32, `cams` (B, 3, h, w) float16 (see `cam.margin_cams`)."""
+    """What is said about B tiles, float32: `logits` (B, 4), and `maps` (B, 3, h, w) of the margins (`cam.MarginMaps`).
+
+    `glass_margins` (3,): those of a tile of glass, which every value of a map includes.
+    """
 
     logits: NDArray[np.float32]
-    cams: NDArray[np.float16]
+    maps: NDArray[np.float32]
+    glass_margins: NDArray[np.float32]
 
 
 Look = Callable[[NDArray[np.uint8]], Seen]
@@ -37,23 +41,24 @@ def _through_openvino(name: str, folder: Path, runtime: Runtime, batch_tiles: in
 
     def look(tiles: NDArray[np.uint8]) -> Seen:
         answers = classifier.answer(tiles)
-        return Seen(answers.logits, classifier.cams(answers.features).astype(np.float16))
+        return Seen(answers.logits, classifier.maps(answers.features), classifier.glass_margins)
 
     return look
 
 
 def _through_torch(name: str, folder: Path, runtime: Runtime, batch_tiles: int) -> Look:
     """Return what looks with torch."""
-    from wsi_pipeline.explain.cam import margin_cams  # noqa: PLC0415 - torch is heavy
+    from wsi_pipeline.explain.cam import MarginMaps  # noqa: PLC0415 - torch is heavy
     from wsi_pipeline.models.classify import TileRunner  # noqa: PLC0415
     from wsi_pipeline.models.load import load_model  # noqa: PLC0415
     from wsi_pipeline.models.seamless import use_one_thread  # noqa: PLC0415
 
     use_one_thread()
     runner = TileRunner(load_model(name, folder), runtime, batch_tiles)
+    maps = MarginMaps(runner.network, runner.glass())
 
     def look(tiles: NDArray[np.uint8]) -> Seen:
         answers = runner.answer(tiles)
-        return Seen(answers.logits, margin_cams(runner.network, answers.features).astype(np.float16))
+        return Seen(answers.logits, maps(answers.features), maps.glass_margins)
 
     return look

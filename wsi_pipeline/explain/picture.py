@@ -75,15 +75,14 @@ def _panels(found: Explanation, limit: float, mpp: float) -> list[tuple[str, Rgb
     side = found.rgb.shape[0]
     panels = [(f"Tile: {side} px at {mpp:g} um/px", _square(found.rgb), f"{side * mpp:.0f} um wide")]
     maps = (
-        ("Grad-CAM at the pooled features", found.coarse, found.coarse_stride),
-        (f"{METHODS[found.method]} at {found.layer}", found.fine, found.fine_stride),
+        ("Integrated gradients", found.coarse, found.coarse_stride, f"the margin; glass {found.glass_margin:+.3g}"),
+        (f"{METHODS[found.method]} at {found.layer}", found.fine, found.fine_stride, "not the margin"),
     )
-    for name, values, stride in maps:
+    for name, values, stride, meaning in maps:
         um = side * mpp / values.shape[1]
         beyond = float((np.abs(values) > limit).mean())
-        figures = (
-            f"{values.min():+.3g} to {values.max():+.3g}, mean {values.mean():+.3g}; {beyond:.0%} beyond the scale"
-        )
+        figures = f"{values.min():+.3g} to {values.max():+.3g}, mean {values.mean():+.3g} ({meaning})"
+        figures += f"; {beyond:.0%} beyond the scale" if beyond else ""
         panels.append((f"{name}, stride {stride} ({um:.3g} um)", _square(diverging(values, limit)), figures))
     return panels
 

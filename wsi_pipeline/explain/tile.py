@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from wsi_pipeline.errors import UsageError
-from wsi_pipeline.explain.cam import margin_cams
+from wsi_pipeline.explain.cam import MarginMaps
 from wsi_pipeline.explain.fine import Method, default_layer, fine_cam, layers_of
 from wsi_pipeline.explain.uncertainty import entropy_bits, softmax
 from wsi_pipeline.geometry import Box
+from wsi_pipeline.models.fixture_tiles import glass_tile
 from wsi_pipeline.models.ihcnet import TileClassifier
 from wsi_pipeline.models.load import LoadedModel
 from wsi_pipeline.models.manifest import HER2_CLASSES, Manifest
@@ -50,7 +51,9 @@ class Explanation(NamedTuple):
     margin: int
     """Which margin the maps are of."""
     coarse: NDArray[np.float32]
-    """(h, w): Grad-CAM at the features that are pooled."""
+    """(h, w): integrated gradients at the features that are pooled; the mean is the margin (see `cam.MarginMaps`)."""
+    glass_margin: float
+    """The same margin of a tile of glass, which every value of `coarse` includes."""
     coarse_stride: int
     """Network input px per value of `coarse`."""
     fine: NDArray[np.float32]
@@ -101,14 +104,16 @@ def explain_tile(loaded: LoadedModel, rgb: NDArray[np.uint8], choice: CamChoice)
         raise UsageError(loaded.manifest.name, f"is {loaded.manifest.architecture}, not a tile classifier")
     layer = choice.layer or default_layer(network)
     tile = network_input(torch.from_numpy(np.ascontiguousarray(rgb))[None], loaded.manifest)
+    glass = network_input(torch.from_numpy(glass_tile(loaded.manifest)), loaded.manifest)
     with torch.inference_mode():
         features = network.feature_map(tile)
+        maps = MarginMaps(network, network.feature_map(glass).mean(dim=(2, 3))[0])
         logits = network.logits(features)[0].double().numpy()
     margin = choice.margin if choice.margin is not None else max(int(logits.argmax()) - 1, 0)
     fine = fine_cam(network, tile, layer, margin, choice.method)
     coarse_stride = tile.shape[-1] // features.shape[-1]
     return Explanation(
         rgb, softmax(logits), np.diff(logits), float(entropy_bits(logits)), margin,
-        margin_cams(network, features)[0, margin], coarse_stride,
+        maps(features)[0, margin], float(maps.glass_margins[margin]), coarse_stride,
         fine, layers_of(network)[layer].stride, layer, choice.method,
     )  # fmt: skip

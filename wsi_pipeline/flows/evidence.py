@@ -43,6 +43,7 @@ def _tile_record(plan: RunPlan, gathered: Gathered, verdicts: Verdicts, scales: 
         mean_entropy_bits=round(float(entropy.mean()), 3) if len(entropy) else None,
         cam_contrast=scales.contrast if scales else None,
         cam_limit=round(scales.limit, 4) if scales else None,
+        cam_glass=round(scales.glass, 4) if scales else None,
     )
 
 

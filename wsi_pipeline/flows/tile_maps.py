@@ -54,10 +54,11 @@ TILE_MAP_NAMES = {
 
 
 class TileScales(NamedTuple):
-    """What the CAM map explains, and the value at which its colours end, logits."""
+    """What the CAM map explains; where its colours end, and that margin of a tile of glass, logits."""
 
     contrast: str
     limit: float
+    glass: float
 
 
 def map_name(file: str, scales: TileScales | None) -> str:
@@ -93,11 +94,16 @@ def _margin(verdicts: Verdicts, tiles: Columns) -> int:
 
 
 def _write_cam(folder: Path, grid: Grid, tiles: Columns, margin: int) -> TileScales:
-    """Write the CAM of one ordinal margin in logits and in colours, on one scale for the whole slide."""
-    cam = tiles["cam"][:, margin].astype(np.float32)
+    """Write what spoke for one ordinal margin in logits and in colours, on one scale for the whole slide.
+
+    The mean of a tile's values is its margin (`explain.cam.MarginMaps`).
+    """
+    cam, glass = tiles["cam"][:, margin], tiles["glass_margins"][:, margin]
     steps = cam.shape[-1]
     limit = max(float(np.percentile(np.abs(cam), CAM_PERCENTILE)) if cam.size else 0.0, LEAST_CAM_LIMIT)
-    scales = TileScales(f"{HER2_CLASSES[margin + 1]} against {HER2_CLASSES[margin]}", limit)
+    scales = TileScales(
+        f"{HER2_CLASSES[margin + 1]} against {HER2_CLASSES[margin]}", limit, float(glass[0]) if glass.size else 0.0
+    )
     raw = _placed(grid, tiles, cam, np.nan)
     _write(folder, CAM_MAP, grid, steps, np.nan_to_num(raw), scales)
     _write(folder, CAM_COLOUR_MAP, grid, steps, diverging(raw, limit), scales)

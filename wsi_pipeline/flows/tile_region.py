@@ -118,14 +118,15 @@ def _read(plan: TilePlan, boxes: list[Box]) -> tuple[NDArray[np.uint8], int]:
 
 
 def _answers(plan: TilePlan, network: Network, pixels: NDArray[np.uint8]) -> Columns:
-    """Return logits (T, 4), and the evidence of each position for each ordinal margin, (T, 3, h, w) float16."""
+    """Return logits (T, 4), what spoke for each margin at each position (T, 3, h, w), and glass's margins (T, 3)."""
     with _LOADING:  # threads that share a GPU share the network too
         look = _look(network, plan.batch_tiles)
     starts = range(0, max(len(pixels), 1), plan.batch_tiles)  # features of a whole region would not fit
     seen = [look(pixels[start : start + plan.batch_tiles]) for start in starts]
     return {
         "logits": np.concatenate([part.logits for part in seen]),
-        "cam": np.concatenate([part.cams for part in seen]),
+        "cam": np.concatenate([part.maps for part in seen]),
+        "glass_margins": np.repeat(seen[0].glass_margins[np.newaxis], len(pixels), axis=0),
     }
 
 

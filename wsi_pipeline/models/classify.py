@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wsi_pipeline.models.fixture_tiles import glass_tile
 from wsi_pipeline.models.ihcnet import TileClassifier
 from wsi_pipeline.models.lane import Returning, device_lane, send
 from wsi_pipeline.models.load import LoadedModel
@@ -56,6 +57,10 @@ class TileRunner:
         parts = [self._batch(tiles[start : start + step]) for start in range(0, max(len(tiles), 1), step)]
         logits = np.concatenate([returning.array() for returning, _features in parts])[: len(tiles)]
         return TileAnswers(logits, torch.cat([features for _returning, features in parts])[: len(tiles)])
+
+    def glass(self) -> Tensor:
+        """Return the pooled features (C,) of a tile of glass, on the device."""
+        return self.answer(glass_tile(self._manifest)).features.mean(dim=(2, 3))[0]
 
     def _batch(self, tiles: NDArray[np.uint8]) -> tuple[Returning, Tensor]:
         """Return logits and features of one batch, filled up with black tiles to its fixed size."""

@@ -71,8 +71,8 @@ def plain_head(layers: nn.Sequential) -> Head:
             scale = following.weight.double() / (cast("Tensor", following.running_var).double() + following.eps).sqrt()
             weight = weight * scale[:, None]
             bias = (bias - cast("Tensor", following.running_mean).double()) * scale + following.bias.double()
-        weights.append(weight.detach().numpy().astype(np.float32))
-        biases.append(bias.detach().numpy().astype(np.float32))
+        weights.append(weight.detach().cpu().numpy().astype(np.float32))
+        biases.append(bias.detach().cpu().numpy().astype(np.float32))
     return Head(tuple(weights), tuple(biases))
 
 

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_pipeline.errors import OutputError, WeightsError
-from wsi_pipeline.models.fixture_tiles import difference_problem, fixture_tiles
-from wsi_pipeline.models.head import Head, head_cams
+from wsi_pipeline.models.fixture_tiles import difference_problem, fixture_tiles, glass_tile
+from wsi_pipeline.models.head import Head, head_maps
 from wsi_pipeline.models.manifest import Manifest, manifest_json
 from wsi_pipeline.models.openvino_backend import CompiledNetwork
 from wsi_pipeline.models.registry import Weights
@@ -78,6 +78,9 @@ class ConvertedClassifier:
         if problem:
             words = f"in OpenVINO, {runtime.precision}, {problem}"
             raise WeightsError(self._manifest.name, words, "use --backend torch")
+        self._glass = self.answer(glass_tile(self._manifest)).features.mean(axis=(2, 3))[0]
+        self.glass_margins = self.head.margins(self._glass[np.newaxis])[0]
+        """(3,) float32, logits: the margins of glass, which every value of a map includes."""
 
     def answer(self, tiles: NDArray[np.uint8]) -> ConvertedAnswers:
         """Return logits and features of `tiles`, (B, tile_px, tile_px, 3) uint8 RGB; B may be anything.
@@ -89,9 +92,9 @@ class ConvertedClassifier:
         features = features[: len(tiles)]
         return ConvertedAnswers(self.head.logits(features.mean(axis=(2, 3))), features)
 
-    def cams(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return class activation maps of the ordinal margins, (B, 3, h, w), of `features` (B, C, h, w)."""
-        return head_cams(self.head, features)
+    def maps(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what spoke for each ordinal margin, (B, 3, h, w), logits, of `features` (B, C, h, w)."""
+        return head_maps(self.head, features, self._glass)
 
     def _batch(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the features of one batch, filled up to its fixed size."""

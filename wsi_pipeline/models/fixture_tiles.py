@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_pipeline.models.manifest import Fixture
+from wsi_pipeline.models.manifest import Fixture, Manifest
 
 COLOURS = ((243, 242, 245), (150, 110, 165), (165, 115, 80))
 """RGB of glass, hematoxylin with eosin, and DAB."""
@@ -30,6 +30,11 @@ def fixture_tiles(seed: int, height_px: int, width_px: int) -> NDArray[np.uint8]
         fine = _noise(source, (height_px, width_px, 3), FINE_AMPLITUDE)
         tiles[number] = np.clip(np.array(colour) + coarse[:height_px, :width_px] + fine, 0, 255)
     return tiles
+
+
+def glass_tile(manifest: Manifest) -> NDArray[np.uint8]:
+    """Return the white tile that explanations start from, (1, tile_px, tile_px, 3) uint8 RGB."""
+    return np.full((1, manifest.tile_px, manifest.tile_px, 3), 255, np.uint8)
 
 
 def difference_problem(answers: NDArray[np.float64], fixture: Fixture, tolerance: float) -> str:
