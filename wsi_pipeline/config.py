@@ -17,6 +17,7 @@ from wsi_pipeline.engine.interface import EngineOptions
 from wsi_pipeline.errors import UsageError
 from wsi_pipeline.models.options import ModelOptions
 from wsi_pipeline.scoring.rule import RuleOptions
+from wsi_pipeline.stain.compartment import NuclearStainOptions
 from wsi_pipeline.stain.quality import QualityOptions
 from wsi_pipeline.tiling import TilingOptions
 from wsi_pipeline.tissue.mask import TissueOptions
@@ -47,6 +48,7 @@ class Settings(BaseSettings):
     tiling: TilingOptions = TilingOptions()
     tissue: TissueOptions = TissueOptions()
     cells: CellOptions = CellOptions()
+    nuclear_stain: NuclearStainOptions = NuclearStainOptions()
     rule: RuleOptions = RuleOptions()
     engine: EngineOptions = EngineOptions()
     evidence: str = Field(

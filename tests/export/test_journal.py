@@ -42,7 +42,16 @@ def assert_equal(one: Any, other: Any) -> None:
 @pytest.mark.parametrize(
     "outcome",
     [
-        RegionOutcome(7, {"tile": np.array([1.5, 2.5]), "dab_od": np.zeros(0)}, 12, 0, 4096, {"read": 0.1 + 0.2}, True),
+        RegionOutcome(
+            index=7,
+            tiles={"tile": np.array([1.5, 2.5]), "dab_od": np.zeros(0)},
+            stained={"piece": np.array([1.0, 2.0]), "bodies": np.zeros(0)},
+            cells=12,
+            unreadable_px=0,
+            scored_px=4096,
+            seconds={"read": 0.1 + 0.2},
+            ended_block=True,
+        ),
         TileOutcome(3, TILES, 64, 2, {"read": 1e-17}),
         TileOutcome(4, {}, 0, 0, {}),
         StainOutcome(5, 6, {"stain": 0.25}),

@@ -69,7 +69,15 @@ def run_regions(folder: Path, case: Case) -> tuple[dict[str, np.ndarray], dict[s
     settings = load_settings(None, {})
     spec = SlideSpec(slide, require_mpp=False)
     plan = RegionPlan(
-        spec, round(0.25 / case.mpp), grid, WHITE, load_assay("default"), settings.cells, maps, folder / "parts"
+        slide=spec,
+        step=round(0.25 / case.mpp),
+        grid=grid,
+        white=WHITE,
+        assay=load_assay("default"),
+        cells=settings.cells,
+        nuclear=settings.nuclear_stain,
+        maps=maps,
+        parts=folder / "parts",
     )
     tasks = []
     blocks = blocks_of(grid, grid.regions())

@@ -33,11 +33,29 @@ def test_no_weaker_field_scores_3plus_at_any_likely_pixel_size(real_data: Path, 
     assert result.shares["3+"] <= 5
 
 
-@pytest.mark.parametrize("name", ["OS-2-ndpi", "OS-2-vsi"])
-def test_nuclear_ki67_scores_0(real_data: Path, name: str) -> None:
-    result = real_fields.score(real_data / f"ki67/{name}.ome.tif", None)
-    assert (result.stain, result.score) == ("ihc", "0")
-    assert result.cells.tumour > 300
+@pytest.mark.parametrize(
+    ("name", "mpp"),
+    [("ki67/OS-2-ndpi.ome.tif", None), ("ki67/OS-2-vsi.ome.tif", None)]
+    + [(f"nuclei/images/{name}.png", mpp) for name in ("34_3", "6_2") for mpp in (0.25, 0.3)],
+)
+def test_a_nuclear_marker_is_not_evaluable(real_data: Path, name: str, mpp: float | None) -> None:
+    result = real_fields.score(real_data / name, mpp)
+    assert (result.stain, result.score, result.category) == ("ihc", "not evaluable", "not evaluable")
+    assert result.reason.startswith("the stain is nuclear: ")
+    assert [piece.reason for piece in result.pieces] == [result.reason] * len(result.pieces)
+
+
+def test_no_her2_image_is_called_nuclear(real_data: Path) -> None:
+    patterns = (
+        ("fields/*.png", 0.36), ("ezeher/*.jpg", 0.25), ("warwick/*.png", 0.5), ("pairs_bci/IHC/*.png", 0.46),
+        ("pairs_mist/IHC/*.jpg", 0.46), ("cores/1_154*.jpg", 0.25),
+    )  # fmt: skip
+    paths = [(path, mpp) for pattern, mpp in patterns for path in sorted((real_data / "her2").glob(pattern))]
+    assert len(paths) == 34
+    for path, mpp in paths:
+        result = real_fields.score(path, mpp)
+        assert "nuclear" not in result.reason, path.name
+        assert not any("stained nuclei" in warning for warning in result.warnings), path.name
 
 
 def test_no_he_image_is_evaluable(real_data: Path) -> None:

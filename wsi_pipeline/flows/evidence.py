@@ -67,6 +67,8 @@ def evidence_warnings(
     found = list(plan.networks.missing) if not plan.refusal and plan.virtual else []
     if plan.virtual:
         found.append("everything was measured on a virtual stain, inferred from H&E; it is no substitute for IHC")
+    if verdicts.doubt:
+        found.append(verdicts.doubt)
     cells, tiles = verdicts.cells, verdicts.tiles
     if cells is not None and tiles is not None and verdicts.agreement in {"one category apart", "apart"}:
         found.append(f"cells say {cells.score}, the tile classifier says {tiles.score}; the score is that of the cells")

@@ -21,12 +21,14 @@ PLACE = ("x_l0", "y_l0", "width_l0", "height_l0")
 class Gathered:
     """The slide's cells (one row each, with `scored`) and tiles (one row per tile with tissue), in region order.
 
-    `model_tiles`: one row per tile of the classifier's grid (or of the virtual stain's) with enough tissue.
+    `model_tiles`: one row per tile of the classifier's grid (or of the virtual stain's) with enough tissue. `stained`:
+    how much DAB lies in nuclei, rows by piece.
     """
 
     cells: Columns
     tiles: Columns
     model_tiles: Columns
+    stained: Columns
 
     def counts(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return tumour cells per tile and class, (T, 5) int64, of the cells where `chosen` (N,) is true."""
@@ -52,7 +54,7 @@ def gather(outcomes: list[RegionOutcome], parts: Path, pieces: tuple[int, ...]) 
     for name in ("tile", *PLACE):
         tiles[name] = tiles[name].astype(np.int64)
     cells["scored"] = np.isin(cells["piece"], pieces)
-    gathered = Gathered(cells, tiles, {})
+    gathered = Gathered(cells, tiles, {}, {})
     counts = gathered.counts(np.ones(len(cells["tumour"]), bool))
     row = np.searchsorted(tiles["tile"], cells["tile"])
     tiles["cells"] = np.bincount(row, minlength=len(tiles["tile"])).astype(np.int64)
@@ -93,6 +95,11 @@ def gather_model_tiles(
             np.int64
         )
     return tiles
+
+
+def gather_stained(outcomes: list[RegionOutcome]) -> Columns:
+    """Return how much DAB lies in nuclei, one row per piece and region, in region order."""
+    return _joined([outcome.stained for outcome in sorted(outcomes, key=lambda outcome: outcome.index)])
 
 
 def _joined(parts: list[Columns]) -> Columns:

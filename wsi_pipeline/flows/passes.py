@@ -119,8 +119,17 @@ class _Work:
         plan, survey = self.plan, self.survey
         accepted = _accepted(passed.tiles)
         maps = plan.work / FOLDER
+        settings = self.request.settings
         cells = RegionPlan(
-            source, step, plan.grid, passed.white.rgb, plan.assay, self.request.settings.cells, maps, plan.parts
+            slide=source,
+            step=step,
+            grid=plan.grid,
+            white=passed.white.rgb,
+            assay=plan.assay,
+            cells=settings.cells,
+            nuclear=settings.nuclear_stain,
+            maps=maps,
+            parts=plan.parts,
         )
         regions = survey.regions(plan.grid)
         blocks = blocks_of(plan.grid, regions)

@@ -6,13 +6,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from wsi_pipeline.config import Settings
 from wsi_pipeline.flows.gather import Gathered
+from wsi_pipeline.flows.nuclear_dab import joined_area
 from wsi_pipeline.flows.plan import RunPlan
 from wsi_pipeline.flows.survey import Survey
 from wsi_pipeline.results import PieceRecord, ScoreRecord, ShareRecord
 from wsi_pipeline.scoring.evidence import Agreement, Confidence, TileVotes, compare, confidence, score_votes
 from wsi_pipeline.scoring.rule import RuleOptions
 from wsi_pipeline.scoring.slide_score import SlideScore, score_tiles
+from wsi_pipeline.stain.compartment import described, looks_nuclear, why_nuclear
 
 NOTHING = SlideScore("not evaluable", "not evaluable", "", borderline=False, shares=None, interval=None, tumour_cells=0)
 """A score of nothing; its reason is to be filled in."""
@@ -21,9 +24,16 @@ BLIND = "the stainer never saw real tissue, so its stain is no evidence of HER2"
 """Why nothing is scored on a stain whose network cannot know the class."""
 
 
+DOUBTFUL_BODIES = 3
+"""Stained nuclei from which a warning is due where they hold most of what is stained; one or two may be dust."""
+
+
 @dataclass(frozen=True)
 class Verdicts:
-    """The slide's score and that of each piece of tissue by its number, and the slide's score by kind of evidence."""
+    """The slide's score and that of each piece of tissue by its number, and the slide's score by kind of evidence.
+
+    `doubt`: a warning that the little that is stained lies in nuclei, or empty.
+    """
 
     slide: SlideScore
     pieces: dict[int, SlideScore]
@@ -31,10 +41,12 @@ class Verdicts:
     tiles: SlideScore | None
     agreement: Agreement
     confidence: Confidence
+    doubt: str
 
 
-def score_all(plan: RunPlan, gathered: Gathered, survey: Survey, rule: RuleOptions) -> Verdicts:
+def score_all(plan: RunPlan, gathered: Gathered, survey: Survey, settings: Settings) -> Verdicts:
     """Score the slide and each of its pieces: by cells where they are measured, else by classified tiles."""
+    rule = settings.rule
     areas = {piece.number: piece.area_mm2 for piece in survey.tissue.pieces}
     by_cells = plan.measures_cells
     cells = _cells_score(plan, gathered, None, survey.tissue_mm2, rule) if by_cells else None
@@ -50,20 +62,50 @@ def score_all(plan: RunPlan, gathered: Gathered, survey: Survey, rule: RuleOptio
         else:
             pieces[number] = slide
     if plan.blind:
-        cells, tiles, slide = cells and _withheld(cells), tiles and _withheld(tiles), _withheld(slide)
-        pieces = {number: _withheld(score) for number, score in pieces.items()}
+        cells, tiles, slide = cells and _blinded(cells), tiles and _blinded(tiles), _blinded(slide)
+        pieces = {number: _blinded(score) for number, score in pieces.items()}
+    nuclear, doubt = _nuclear_stain(gathered, survey.pieces, settings)
+    if nuclear:
+        cells, tiles, slide = (
+            cells and _withheld(cells, nuclear),
+            tiles and _withheld(tiles, nuclear),
+            _withheld(slide, nuclear),
+        )
+    for number, score in pieces.items():
+        reason = nuclear or _nuclear_stain(gathered, (number,), settings)[0]
+        pieces[number] = _withheld(score, reason) if reason else score
     agreement = compare(cells, tiles)
     classifier = plan.networks.classifier
     proven = classifier is None or classifier.manifest.saw_real_tissue
     trust = confidence(slide, agreement, virtual=plan.virtual, proven=proven)
-    return Verdicts(slide, pieces, cells, tiles, agreement, trust)
+    return Verdicts(slide, pieces, cells, tiles, agreement, trust, doubt)
 
 
-def _withheld(score: SlideScore) -> SlideScore:
+def _nuclear_stain(gathered: Gathered, pieces: tuple[int, ...], settings: Settings) -> tuple[str, str]:
+    """Return why the stain of some pieces is nuclear, or else what makes one doubt that it is not; both may be empty.
+
+    A stain is one over the whole slide, so what holds for the slide holds for each of its pieces.
+    """
+    area, options = joined_area(gathered.stained, pieces), settings.nuclear_stain
+    tumour = membranes = 0
+    if gathered.cells:
+        counted = np.isin(gathered.cells["piece"], pieces) & gathered.cells["tumour"]
+        tumour = int(counted.sum())
+        membranes = int((gathered.cells["class_index"][counted] > 0).sum())
+    reason = why_nuclear(area, tumour, membranes, options)
+    if reason or area.bodies < DOUBTFUL_BODIES or not looks_nuclear(area, membranes, options):
+        return reason, ""
+    return "", f"what is stained may be nuclei, as Ki67 does: {described(area, tumour, membranes)}"
+
+
+def _blinded(score: SlideScore) -> SlideScore:
+    """Return what was measured on a stain that is no evidence."""
+    return score if score.score == "not evaluable" else _withheld(score, BLIND)
+
+
+def _withheld(score: SlideScore, reason: str) -> SlideScore:
     """Return what was measured without a verdict."""
-    if score.score == "not evaluable":
-        return score
-    return replace(score, score="not evaluable", category="not evaluable", reason=BLIND, borderline=False)
+    return replace(score, score="not evaluable", category="not evaluable", reason=reason, borderline=False)
 
 
 def _cells_score(

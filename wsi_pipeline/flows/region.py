@@ -26,10 +26,12 @@ from wsi_pipeline.explain.pseudocolour import colour_density
 from wsi_pipeline.export.atomic import plain_disk_errors
 from wsi_pipeline.export.palette import colour_classes
 from wsi_pipeline.export.zarr_map import MapStore
+from wsi_pipeline.flows.nuclear_dab import stained_by_piece
 from wsi_pipeline.flows.packed import PackedTask
 from wsi_pipeline.flows.pyramids import CLASS_MAP, COLOUR_MAP, DENSITY_MAP, Block, build_block
 from wsi_pipeline.geometry import Box, Mpp, ceil_div
 from wsi_pipeline.slide import Slide, SlideSpec
+from wsi_pipeline.stain.compartment import NuclearStainOptions
 from wsi_pipeline.stain.density import Stains, unmix
 from wsi_pipeline.tiling import Grid, Region
 from wsi_pipeline.tissue.focus import FocusOptions, sharpness
@@ -54,6 +56,7 @@ class RegionPlan:
     white: tuple[float, float, float]
     assay: AssayProfile
     cells: CellOptions
+    nuclear: NuclearStainOptions
     maps: Path
     parts: Path
 
@@ -76,12 +79,14 @@ class RegionTask(PackedTask):
 class RegionOutcome:
     """What comes back: a row per tile, the number of cells in the part file, and how long each stage took.
 
-    `tiles`: column name -> (T,) array. `unreadable_px`, `scored_px`: analysis px. `seconds`: stage -> s.
+    `tiles`: column name -> (T,) array. `stained`: how much DAB lies in nuclei, one row per piece of tissue.
+    `unreadable_px`, `scored_px`: analysis px. `seconds`: stage -> s.
     `ended_block`: whether it was the last region of its block, whose coarser levels it then wrote.
     """
 
     index: int
     tiles: dict[str, NDArray[np.float64]]
+    stained: dict[str, NDArray[np.float64]]
     cells: int
     unreadable_px: int
     scored_px: int
@@ -125,6 +130,8 @@ def process_region(task: RegionTask) -> RegionOutcome:
     inner = Box(core.x - window.x, core.y - window.y, core.width, core.height)
     measured = measure_cells(stains, inner, plan.grid.mpp, plan.assay, plan.cells)
     counted = _allowed_at(task, measured.cells, inner)
+    piece = np.where(task.allowed, task.piece, 0).astype(np.uint16)
+    stained = stained_by_piece(measured.nuclei, inner, piece, plan.grid.options.map_px, plan.nuclear)
     clock.append(time.perf_counter())
     _write_maps(task, measured, counted, stains, inner)
     cells = measured.cells.chosen(counted)
@@ -140,7 +147,7 @@ def process_region(task: RegionTask) -> RegionOutcome:
     inside = pixels.valid[inner.y : inner.bottom, inner.x : inner.right]
     scored = int(task.allowed.sum()) * plan.grid.options.map_px**2
     unreadable = min(pixels.unreadable, int((~inside).sum()))
-    return RegionOutcome(task.region.index, tiles, len(cells), unreadable, scored, seconds, ended)
+    return RegionOutcome(task.region.index, tiles, stained, len(cells), unreadable, scored, seconds, ended)
 
 
 def measured_window(core: Box, mpp: Mpp, options: CellOptions) -> Box:

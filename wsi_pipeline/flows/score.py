@@ -8,10 +8,11 @@ from typing import Any
 
 from wsi_pipeline.export.atomic import LAST_PUBLISHED, RunFolder, require_space
 from wsi_pipeline.flows.context import RunContext
-from wsi_pipeline.flows.gather import Gathered, gather, gather_model_tiles
+from wsi_pipeline.flows.gather import Gathered, gather, gather_model_tiles, gather_stained
 from wsi_pipeline.flows.maps import FOLDER, create_maps, estimate_bytes, finish_maps
 from wsi_pipeline.flows.memory import Need, require_memory
 from wsi_pipeline.flows.memory_estimate import first_need
+from wsi_pipeline.flows.nuclear_dab import stained_in_places
 from wsi_pipeline.flows.outputs import write_outputs
 from wsi_pipeline.flows.passes import run_passes
 from wsi_pipeline.flows.plan import RunPlan, plan_run
@@ -72,8 +73,11 @@ def score_into(folder: RunFolder, slide: Slide, request: ScoreRequest, pool: Poo
     with watch.stage("aggregate"):
         cells, tiles = gather(passed.cells, plan.parts, survey.pieces)
         model_tiles = gather_model_tiles(passed.tiles, plan.tile_grid, cells, survey.pieces)
-        gathered = Gathered(cells, tiles, model_tiles)
-        verdicts = score_all(plan, gathered, survey, request.settings.rule)
+        stained = gather_stained(passed.cells)
+        if plan.evidence == "tiles" and not plan.virtual:
+            stained = stained_in_places(slide, grid, survey, plan.assay.vectors, request.settings.nuclear_stain)
+        gathered = Gathered(cells, tiles, model_tiles, stained)
+        verdicts = score_all(plan, gathered, survey, request.settings)
     with watch.stage("maps"):
         finish_maps(folder.work / FOLDER, plan.grid, gathered, passed.unfinished)
         scales = write_tile_maps(folder.work / FOLDER, plan, model_tiles, verdicts)
