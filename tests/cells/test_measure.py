@@ -132,6 +132,26 @@ def test_the_class_map_shows_each_cell_where_it_is(crowd: tuple[Stains, Mpp]) ->
     assert (hidden == UNPAINTED).all()
 
 
+@pytest.mark.parametrize("corner", [(0, 0), (40, 24)])
+def test_the_class_map_lies_to_a_quarter_of_its_pixel(corner: tuple[int, int]) -> None:
+    """Cells at all parts of a map px, of 8 px; a painted disc has an area of 20 map px."""
+    map_px, canvas = 8, Canvas(width=632, height=392, mpp=Mpp(0.25, 0.25))
+    for number, (row, column) in enumerate(np.ndindex(4, 7)):
+        canvas.nucleus(80 + 80 * column + number % 8, 70 + 80 * row + (3 * number) % 8)
+    measured = measure(canvas.stains(), canvas.mpp)
+    core = Box(*corner, canvas.width - corner[0], canvas.height - corner[1])
+    painted = paint_classes(measured, np.ones(len(measured.cells), bool), core, map_px) != UNPAINTED
+    assert len(measured.cells) == 28
+    rows, columns = np.nonzero(painted)
+    x, y = corner[0] + (columns + 0.5) * map_px - 0.5, corner[1] + (rows + 0.5) * map_px - 0.5
+    nearest = np.hypot(x[:, None] - measured.cells.x, y[:, None] - measured.cells.y).argmin(axis=1)
+    count = np.bincount(nearest, minlength=28)
+    apart_x = np.bincount(nearest, x, 28) / count - measured.cells.x
+    apart_y = np.bincount(nearest, y, 28) / count - measured.cells.y
+    assert np.abs([apart_x, apart_y]).max() < 0.25 * map_px
+    assert np.abs([apart_x.mean(), apart_y.mean()]).max() < 0.15 * map_px  # nuclei lie on a grid of 2 px
+
+
 def test_a_wall_belongs_to_the_strong_cell_behind_it(canvas: Canvas) -> None:
     canvas.nucleus(300.0, 200.0)  # unstained, the walls of two strong neighbours on its side of the half-way line
     for x in (300.0 - 48, 300.0 + 48):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import NamedTuple, cast
 
 import pytest
 
 from wsi_pipeline.cells.options import AssayProfile
 from wsi_pipeline.config import load_settings
 from wsi_pipeline.engine.executors import SerialExecutor
+from wsi_pipeline.flows import resume
 from wsi_pipeline.flows.networks import Networks
+from wsi_pipeline.flows.plan import RunPlan
 from wsi_pipeline.flows.request import ScoreRequest
-from wsi_pipeline.flows.resume import JournaledExecutor, code_digest, request_key
+from wsi_pipeline.flows.resume import JournaledExecutor, code_digest, request_key, work_key
 
 
 class Square(NamedTuple):
@@ -97,6 +101,35 @@ def test_the_key_does_not_change_with_how_the_work_is_spread() -> None:
     assert key() == key(scheduler="tcp://x:1", settings={"engine.workers": 7})
 
 
-def test_the_code_is_part_of_what_identifies_work() -> None:
-    assert len(code_digest()) == 64
-    assert code_digest() == code_digest.__wrapped__()
+def whole_key(monkeypatch: pytest.MonkeyPatch, sha256: str = "a", reader: str = "fast", code: str = "c") -> object:
+    """Return what identifies a run's work, of the slide with this digest and reader, by code with that digest."""
+    monkeypatch.setattr(resume, "code_digest", lambda: code)
+    request = ScoreRequest(Path("a.svs"), Path("out"), load_settings(None, {}))
+    plan = SimpleNamespace(
+        networks=Networks(), assay=AssayProfile(name="default"), slide=SimpleNamespace(reader=reader)
+    )
+    return work_key(request, cast(RunPlan, plan), sha256)
+
+
+def test_slide_reader_and_code_identify_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    same = whole_key(monkeypatch)
+    assert same == whole_key(monkeypatch)
+    assert same != whole_key(monkeypatch, sha256="b")
+    assert same != whole_key(monkeypatch, reader="openslide")
+    assert same != whole_key(monkeypatch, code="d")
+    monkeypatch.setattr(resume, "versions", lambda: {"wsi-her2": "0", "numpy": "another"})
+    assert same != whole_key(monkeypatch)
+
+
+def test_the_digest_is_that_of_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "wsi_pipeline"
+    (package / "cells").mkdir(parents=True)
+    (package / "cells/a.py").write_text("x = 1")
+    monkeypatch.setattr(sys.modules["wsi_pipeline"], "__path__", [str(package)])
+    digest = code_digest.__wrapped__
+    first = digest()
+    assert (len(first), first) == (64, digest())
+    (package / "cells/a.py").write_text("x = 2")
+    changed = digest()
+    (package / "cells/a.py").rename(package / "cells/b.py")
+    assert len({first, changed, digest()}) == 3

@@ -45,6 +45,9 @@ def test_hand_made_counts() -> None:
     label, score = pairs(HAND)
     found = agreement(confusion_by_patient(label, score, [str(number) for number in range(40)]), QUICK)
     expected = {
+        # seen: 11 one apart and 1 two apart; by chance, rows 7 10 10 13 times columns 6 11 12 11
+        "quadratic kappa": (1 - (11 + 4) * 40 / 3616, 40),
+        "linear kappa": (1 - (11 + 2) * 40 / 1892, 40),
         "accuracy, four classes": (28 / 40, 40),
         "at most one category apart": (39 / 40, 40),
         "accuracy 0 | 1+": (37 / 40, 40),
@@ -55,7 +58,27 @@ def test_hand_made_counts() -> None:
     }
     for name, (value, count) in expected.items():
         assert (found[name].value, found[name].slides) == (pytest.approx(value), count)
-    assert list(found) == list(STATISTICS)
+    assert list(found) == list(STATISTICS) == list(expected)
+
+
+def test_an_interval_is_that_of_the_percentiles_of_what_was_drawn() -> None:
+    label, score, patient = drawn(5, 40, 2, 0.8)
+    by_patient = confusion_by_patient(label, score, patient)
+    found = agreement(by_patient, QUICK)
+    sums = resampled(by_patient, QUICK)
+    for name, statistic in STATISTICS.items():
+        values = [float(statistic(one)) for one in sums]
+        low, high = np.percentile(values, [2.5, 97.5])
+        assert (found[name].low, found[name].high) == (pytest.approx(low), pytest.approx(high)), name
+    narrow = agreement(by_patient, QUICK.model_copy(update={"interval_percent": 50.0}))
+    values = STATISTICS["linear kappa"](sums)
+    assert narrow["linear kappa"][1:3] == pytest.approx(tuple(np.percentile(values, [25, 75])))
+
+
+def test_means_weigh_slides_not_patients() -> None:
+    found = mean_of(np.array([1.0, 2.0, 6.0]), ["a", "a", "b"], QUICK)
+    assert (found.value, found.slides) == (3.0, 3)
+    assert (found.low, found.high) == (1.5, 6.0)  # one patient drawn twice
 
 
 @settings(max_examples=60, deadline=None)
