@@ -18,7 +18,7 @@ from wsi_pipeline.cli.explain import explain
 from wsi_pipeline.errors import UsageError, WeightsError
 
 Run = Callable[..., str]
-REASON = "needs the explain extra: pip install 'wsi-her2[explain]'"
+REASON = "needs the explain extra: pip install '.[explain]'"
 WIDTH, HEIGHT = 731, 523
 
 
@@ -133,7 +133,7 @@ def test_missing_weights_are_named(run: Run, slide: Path, weights: Path) -> None
 @pytest.mark.parametrize(
     ("missing", "problem"),
     [
-        ({"captum"}, "captum: is not installed .type: pip install .wsi-her2.explain"),
+        ({"captum"}, "captum: is not installed .type: pip install .*.explain"),
         ({"torch", "captum"}, "torch: is not installed"),
     ],
 )

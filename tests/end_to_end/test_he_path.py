@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from ome_zarr_models import open_ome_zarr
 
-torch = pytest.importorskip("torch", reason="needs the models extra: pip install 'wsi-her2[models]'")
-pytest.importorskip("torchvision", reason="needs the models extra: pip install 'wsi-her2[models]'")
-pytest.importorskip("safetensors", reason="needs the models extra: pip install 'wsi-her2[models]'")
+torch = pytest.importorskip("torch", reason="needs the models extra: pip install '.[models]'")
+pytest.importorskip("torchvision", reason="needs the models extra: pip install '.[models]'")
+pytest.importorskip("safetensors", reason="needs the models extra: pip install '.[models]'")
 
 from wsi_pipeline.geometry import Box  # noqa: E402
 from wsi_pipeline.models.light_ihcnet import LightIHCNet  # noqa: E402

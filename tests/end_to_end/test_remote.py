@@ -21,7 +21,7 @@ import pytest
 from wsi_pipeline.training.phantom import PhantomOptions, make_phantom, write_slide
 from wsi_pipeline.training.phantom.options import TissueOptions
 
-pytest.importorskip("s3fs", reason="needs the remote extra: pip install 'wsi-her2[remote]'")
+pytest.importorskip("s3fs", reason="needs the remote extra: pip install '.[remote]'")
 pytest.importorskip("moto", reason="needs moto's S3 server")
 
 _found = importlib.util.spec_from_file_location("s3_server", Path(__file__).with_name("s3_server.py"))

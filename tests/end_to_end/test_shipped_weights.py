@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("torch", reason="needs the models extra: pip install 'wsi-her2[models]'")
-pytest.importorskip("torchvision", reason="needs the models extra: pip install 'wsi-her2[models]'")
-pytest.importorskip("safetensors", reason="needs the models extra: pip install 'wsi-her2[models]'")
+pytest.importorskip("torch", reason="needs the models extra: pip install '.[models]'")
+pytest.importorskip("torchvision", reason="needs the models extra: pip install '.[models]'")
+pytest.importorskip("safetensors", reason="needs the models extra: pip install '.[models]'")
 
 pytestmark = pytest.mark.slow
 

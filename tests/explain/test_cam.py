@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the models extra: pip install 'wsi-her2[models]'")
+torch = pytest.importorskip("torch", reason="needs the models extra: pip install '.[models]'")
 
 from wsi_pipeline.errors import UsageError  # noqa: E402
 from wsi_pipeline.explain.cam import MarginMaps  # noqa: E402

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the explain extra: pip install 'wsi-her2[explain]'")
-pytest.importorskip("captum", reason="needs the explain extra: pip install 'wsi-her2[explain]'")
+torch = pytest.importorskip("torch", reason="needs the explain extra: pip install '.[explain]'")
+pytest.importorskip("captum", reason="needs the explain extra: pip install '.[explain]'")
 
 from wsi_pipeline.errors import UsageError  # noqa: E402
 from wsi_pipeline.explain.fine import default_layer, fine_cam, layers_of  # noqa: E402

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-REASON = "needs the models extra: pip install 'wsi-her2[models]'"
+REASON = "needs the models extra: pip install '.[models]'"
 pytest.importorskip("torch", reason=REASON)
 pytest.importorskip("torchvision", reason=REASON)
 pytest.importorskip("safetensors", reason=REASON)

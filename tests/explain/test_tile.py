@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-torch = pytest.importorskip("torch", reason="needs the explain extra: pip install 'wsi-her2[explain]'")
-pytest.importorskip("captum", reason="needs the explain extra: pip install 'wsi-her2[explain]'")
+torch = pytest.importorskip("torch", reason="needs the explain extra: pip install '.[explain]'")
+pytest.importorskip("captum", reason="needs the explain extra: pip install '.[explain]'")
 
 from wsi_pipeline.errors import UsageError  # noqa: E402
 from wsi_pipeline.explain.cam import MarginMaps  # noqa: E402

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the models extra: pip install 'wsi-her2[models]'")
-pytest.importorskip("torchvision", reason="needs the models extra: pip install 'wsi-her2[models]'")
-pytest.importorskip("safetensors", reason="needs the models extra: pip install 'wsi-her2[models]'")
+torch = pytest.importorskip("torch", reason="needs the models extra: pip install '.[models]'")
+pytest.importorskip("torchvision", reason="needs the models extra: pip install '.[models]'")
+pytest.importorskip("safetensors", reason="needs the models extra: pip install '.[models]'")
 
 from wsi_pipeline.config import load_settings  # noqa: E402
 from wsi_pipeline.errors import UnsupportedSlideError, UsageError, WeightsError  # noqa: E402

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from wsi_pipeline.installation import install_line
+
 pytest.importorskip("torch", reason="the extra `models` is not installed")
 pytest.importorskip("torchvision", reason="the extra `models` is not installed")
 pytest.importorskip("safetensors", reason="the extra `models` is not installed")
@@ -62,4 +64,4 @@ def test_command_without_torch_says_what_to_install(
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     code, _, err = wsi_her2("models", "export", "toy", "--format", "onnx", "-o", tmp_path / "toy.onnx")
     assert code == 11
-    assert 'not installed (type: pip install "wsi-her2[models]")' in err
+    assert f"not installed (type: {install_line('models')})" in err

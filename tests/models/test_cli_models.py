@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from wsi_pipeline.installation import install_line
 from wsi_pipeline.models import registry
 
 Run = Callable[..., tuple[int, str, str]]
@@ -117,7 +118,7 @@ def test_without_torch_the_command_says_what_to_install(
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     code, _, err = wsi_her2("models", *words)
     assert code == 11
-    assert 'not installed (type: pip install "wsi-her2[models]")' in err
+    assert f"not installed (type: {install_line('models')})" in err
 
 
 def test_list_without_torch(wsi_her2: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,7 @@ def test_what_was_asked_for_is_what_one_gets(machine: Machine, architecture: str
     [
         ({}, {"device": "cuda"}, r"device cuda: torch finds 0 CUDA devices .use device auto or cpu"),
         ({"cuda": 1}, {"device": "cuda:1"}, r"device cuda:1: torch finds 1 CUDA devices"),
-        ({}, {"backend": "openvino"}, r'is not installed .type: pip install "wsi-her2\[openvino\]"'),
+        ({}, {"backend": "openvino"}, r'is not installed .type: pip install .*\[openvino\]"'),
         ({"cuda": 1, "openvino": ("fp32",)}, {"backend": "openvino", "device": "cuda"}, "runs on processors"),
         ({}, {"precision": "fp16"}, "precision fp16: needs a CUDA device"),
         ({"openvino": ("fp32",)}, {"precision": "bf16", "backend": "openvino"}, "OpenVINO has none"),

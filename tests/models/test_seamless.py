@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the models extra: pip install 'wsi-her2[models]'")
+torch = pytest.importorskip("torch", reason="needs the models extra: pip install '.[models]'")
 
 from wsi_pipeline.geometry import Box, Size, cut  # noqa: E402
 from wsi_pipeline.models.preprocess import image_pixels  # noqa: E402

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the models extra: pip install 'wsi-her2[models]'")
+torch = pytest.importorskip("torch", reason="needs the models extra: pip install '.[models]'")
 
 from wsi_pipeline.geometry import Box, Size  # noqa: E402
 from wsi_pipeline.models.pspstain import LIGHT_WIDTH  # noqa: E402

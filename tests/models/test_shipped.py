@@ -39,8 +39,8 @@ def test_the_card_says_what_it_is_and_is_not(manifest: Manifest) -> None:
 
 @pytest.mark.slow
 def test_the_classifier_reads_phantoms_of_unseen_laboratories() -> None:
-    pytest.importorskip("torch", reason="needs the models extra: pip install 'wsi-her2[models]'")
-    pytest.importorskip("torchvision", reason="needs the models extra: pip install 'wsi-her2[models]'")
+    pytest.importorskip("torch", reason="needs the models extra: pip install '.[models]'")
+    pytest.importorskip("torchvision", reason="needs the models extra: pip install '.[models]'")
     from wsi_pipeline.models.classify import TileRunner  # noqa: PLC0415
     from wsi_pipeline.models.load import load_model  # noqa: PLC0415
     from wsi_pipeline.models.runtime import Runtime  # noqa: PLC0415

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 
 from wsi_pipeline.errors import WeightsError
+from wsi_pipeline.installation import install_line
 from wsi_pipeline.models.extra import require_models_extra
 
 
@@ -17,4 +18,4 @@ def require_explain_extra() -> None:
     """Raise WeightsError with the command to type when torch and its kin, or captum, are not installed."""
     require_models_extra()
     if importlib.util.find_spec("captum") is None:
-        raise WeightsError("captum", "is not installed", 'type: pip install "wsi-her2[explain]"')
+        raise WeightsError("captum", "is not installed", f"type: {install_line('explain')}")

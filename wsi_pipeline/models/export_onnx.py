@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from wsi_pipeline.errors import UsageError, WeightsError
+from wsi_pipeline.installation import install_line
 from wsi_pipeline.models.export_output import NOTICE, refuse_existing, write_new
 from wsi_pipeline.models.load import LoadedModel
 from wsi_pipeline.models.manifest import Manifest, Normalisation
@@ -150,4 +151,4 @@ def _require_onnx_extra() -> None:
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
-        raise WeightsError(", ".join(missing), f"{verb} not installed", 'type: pip install "wsi-her2[onnx]"')
+        raise WeightsError(", ".join(missing), f"{verb} not installed", f"type: {install_line('onnx')}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 from wsi_pipeline.errors import WeightsError
+from wsi_pipeline.installation import install_line
 
 PACKAGES = ("torch", "torchvision", "safetensors")
 
@@ -14,4 +15,4 @@ def require_models_extra() -> None:
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
-        raise WeightsError(", ".join(missing), f"{verb} not installed", 'type: pip install "wsi-her2[models]"')
+        raise WeightsError(", ".join(missing), f"{verb} not installed", f"type: {install_line('models')}")

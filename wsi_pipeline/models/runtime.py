@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from wsi_pipeline.errors import UsageError
+from wsi_pipeline.installation import install_line
 from wsi_pipeline.models.extra import require_models_extra
 from wsi_pipeline.models.machine import cuda_capabilities, openvino_precisions, processor_has_bf16
 from wsi_pipeline.models.manifest import CLASSIFIERS, Architecture
@@ -127,7 +128,7 @@ def _backend(options: ModelOptions, *, classifies: bool) -> tuple[Backend, str]:
     there = openvino_precisions()
     if options.backend == "openvino":
         if not there:
-            raise UsageError("backend openvino", "is not installed", 'type: pip install "wsi-her2[openvino]"')
+            raise UsageError("backend openvino", "is not installed", f"type: {install_line('openvino')}")
         return "openvino", "OpenVINO was asked for"
     if not there:
         return "torch", "OpenVINO is not installed"

@@ -6,6 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from wsi_pipeline.errors import UsageError
+from wsi_pipeline.installation import install_line
 from wsi_pipeline.storage.address import Address
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def store_of(address: Address) -> tuple[AbstractFileSystem, str]:
 @cache
 def _file_system(protocol: str) -> AbstractFileSystem:
     """Return the file system of a protocol; it is one for all threads, and remembers no listing."""
-    remedy = 'type: pip install "wsi-her2[remote]"'
+    remedy = f"type: {install_line('remote')}"
     try:
         import fsspec  # noqa: PLC0415 - only what lies at a URL needs it
         from fsspec.registry import known_implementations  # noqa: PLC0415

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-REASON = "needs the models extra: pip install 'wsi-her2[models]'"
+REASON = "needs the models extra: pip install '.[models]'"
 torch = pytest.importorskip("torch", reason=REASON)
 pytest.importorskip("torchvision", reason=REASON)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the models extra: pip install 'wsi-her2[models]'")
+torch = pytest.importorskip("torch", reason="needs the models extra: pip install '.[models]'")
 
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the models extra: pip install 'wsi-her2[models]'")
-pytest.importorskip("torchvision", reason="needs the models extra: pip install 'wsi-her2[models]'")
+torch = pytest.importorskip("torch", reason="needs the models extra: pip install '.[models]'")
+pytest.importorskip("torchvision", reason="needs the models extra: pip install '.[models]'")
 
 from tests.training.classifier import tiny  # noqa: E402
 from tests.training.killing import kill_after  # noqa: E402

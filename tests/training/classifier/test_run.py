@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-REASON = "needs the train extra: pip install 'wsi-her2[train]'"
+REASON = "needs the train extra: pip install '.[train]'"
 torch = pytest.importorskip("torch", reason=REASON)
 for package in ("torchvision", "safetensors", "matplotlib"):
     pytest.importorskip(package, reason=REASON)

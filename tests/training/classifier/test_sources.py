@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import typer
 
-REASON = "needs the train extra: pip install 'wsi-her2[train]'"
+REASON = "needs the train extra: pip install '.[train]'"
 torch = pytest.importorskip("torch", reason=REASON)
 for package in ("torchvision", "safetensors", "matplotlib"):
     pytest.importorskip(package, reason=REASON)

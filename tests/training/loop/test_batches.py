@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the models extra: pip install 'wsi-her2[models]'")
+torch = pytest.importorskip("torch", reason="needs the models extra: pip install '.[models]'")
 
 from wsi_pipeline.errors import UsageError  # noqa: E402
 from wsi_pipeline.training.data.records import Sample  # noqa: E402

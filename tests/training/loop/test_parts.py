@@ -10,7 +10,7 @@ import cv2
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-torch = pytest.importorskip("torch", reason="needs the models extra: pip install 'wsi-her2[models]'")
+torch = pytest.importorskip("torch", reason="needs the models extra: pip install '.[models]'")
 
 from torch import nn  # noqa: E402
 
@@ -153,7 +153,7 @@ def test_processors_train_in_fp32_unless_asked() -> None:
 
 
 def test_curves_become_a_picture(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="needs the train extra: pip install 'wsi-her2[train]'")
+    pytest.importorskip("matplotlib", reason="needs the train extra: pip install '.[train]'")
     line = ([0.0, 1.0, 2.0], [3.0, float("nan"), 1.0])
     draw_curves(tmp_path / "c.png", {"loss": {"train": line, "val": line}, "rate": {"rate": line}})
     picture = cv2.imread(str(tmp_path / "c.png"))

@@ -15,7 +15,7 @@ import pytest
 from wsi_pipeline.training.loop.settings import load_options
 from wsi_pipeline.training.study.options import StudyOptions, StudyRequest
 
-REASON = "needs the train extra: pip install 'wsi-her2[train]'"
+REASON = "needs the train extra: pip install '.[train]'"
 
 SMALL: dict[str, Any] = {
     "classifier.preset": "quick", "classifier.epochs": 1, "classifier.batch_size": 6, "classifier.checkpoint_steps": 1,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="needs the train extra: pip install 'wsi-her2[train]'")
+pytest.importorskip("torch", reason="needs the train extra: pip install '.[train]'")
 
 from wsi_pipeline.stain.quality import QualityOptions
 from wsi_pipeline.training.study.files import read_table

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="needs the train extra: pip install 'wsi-her2[train]'")
+pytest.importorskip("torch", reason="needs the train extra: pip install '.[train]'")
 
 from wsi_pipeline.errors import UsageError
 from wsi_pipeline.training.data.records import Patch

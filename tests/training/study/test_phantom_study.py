@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-REASON = "needs the train extra: pip install 'wsi-her2[train]'"
+REASON = "needs the train extra: pip install '.[train]'"
 for package in ("torch", "torchvision", "safetensors", "matplotlib"):
     pytest.importorskip(package, reason=REASON)
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-REASON = "needs the train extra: pip install 'wsi-her2[train]'"
+REASON = "needs the train extra: pip install '.[train]'"
 for package in ("torch", "torchvision", "safetensors", "matplotlib"):
     pytest.importorskip(package, reason=REASON)
 

@@ -8,7 +8,7 @@ import pytest
 from wsi_pipeline.errors import OutputError
 from wsi_pipeline.scoring.agreement import AgreementOptions
 
-pytest.importorskip("torch", reason="needs the train extra: pip install 'wsi-her2[train]'")
+pytest.importorskip("torch", reason="needs the train extra: pip install '.[train]'")
 
 from wsi_pipeline.training.study.judge import Predictions
 from wsi_pipeline.training.study.table import csv_columns, csv_rows, make_table, text

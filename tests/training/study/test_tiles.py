@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("torch", reason="needs the train extra: pip install 'wsi-her2[train]'")
+pytest.importorskip("torch", reason="needs the train extra: pip install '.[train]'")
 
 from wsi_pipeline.geometry import Box, Size
 from wsi_pipeline.training.data.patches import PatchOptions

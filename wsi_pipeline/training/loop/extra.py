@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 from wsi_pipeline.errors import UsageError
+from wsi_pipeline.installation import install_line
 from wsi_pipeline.models.extra import PACKAGES
 
 
@@ -13,4 +14,4 @@ def require_train_extra() -> None:
     missing = [name for name in (*PACKAGES, "matplotlib") if importlib.util.find_spec(name) is None]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
-        raise UsageError(", ".join(missing), f"{verb} not installed", 'type: pip install "wsi-her2[train]"')
+        raise UsageError(", ".join(missing), f"{verb} not installed", f"type: {install_line('train')}")
