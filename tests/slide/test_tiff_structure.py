@@ -130,6 +130,7 @@ def test_a_directory_of_impossibly_many_tags(tiff: Path, count: int) -> None:
         (0, "Compression", {"value": 12345}, "states 12345 for Compression"),
         (1, "PhotometricInterpretation", {"value": 7}, "states 7 for PhotometricInterpretation"),
         (0, "PlanarConfiguration", {"value": 3}, "states 3 for PlanarConfiguration"),
+        (0, "BitsPerSample", {"value": 4096}, "impossible BitsPerSample|beyond its end"),
         (0, "SamplesPerPixel", {"value": 0}, "states 0 for SamplesPerPixel"),
         (0, "BitsPerSample", {"value": 0}, "impossible BitsPerSample"),
         (1, "NewSubfileType", {"tag": 323}, "has the tag TileLength twice"),
@@ -141,6 +142,26 @@ def test_a_directory_of_impossibly_many_tags(tiff: Path, count: int) -> None:
 def test_tags_that_cannot_be(tiff: Path, page: int, name: str, change: dict[str, int], words: str) -> None:
     patch(tiff, page, name, **change)
     refused(tiff, words)
+
+
+def test_one_side_of_tiles_beside_strips(tmp_path: Path, scan: np.ndarray) -> None:
+    path = tmp_path / "scan.svs"
+    options: dict[str, Any] = {"photometric": "rgb", "metadata": None, "compression": "jpeg"}
+    flat = [(32997, "I", 1, 1, False)]  # ImageDepth, as Aperio writes it
+    with tifffile.TiffWriter(path) as writer:
+        description = "Aperio Image Library v12\r\n613x389 (64x64)|MPP = 0.25"
+        writer.write(scan, tile=(64, 64), description=description, extratags=flat, **options)
+        writer.write(scan[:50, :40], rowsperstrip=16, extratags=flat, **options)
+    with open_slide(path) as slide:
+        assert slide.info.size_l0 == (613, 389)
+    patch(path, 1, "PlanarConfiguration", tag=323)  # OpenSlide would divide by the other side, which is 0
+    refused(path, "image 2 states one side of its tiles only")
+
+
+def test_volumes_are_no_slides(tmp_path: Path) -> None:
+    path = tmp_path / "volume.tif"
+    tifffile.imwrite(path, np.zeros((32, 64, 48, 3), np.uint8), photometric="rgb", tile=(16, 16, 16), volumetric=True)
+    refused(path, "is a volume", UnsupportedSlideError)
 
 
 def test_more_images_than_a_scan_can_have(tiff: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,20 +23,22 @@ TEXT_OR_BYTES = frozenset({1, 2, 7})
 WHOLE_NUMBERS = frozenset(UNSIGNED)
 
 WIDTH, LENGTH, ROWS_PER_STRIP, TILE_WIDTH, TILE_LENGTH, SAMPLES, PLANAR = 256, 257, 278, 322, 323, 277, 284
-BITS, COMPRESSED, COLOURS, SAMPLE_FORMAT, DEPTH = 258, 259, 262, 339, 32997
+DEPTH, TILE_DEPTH = 32997, 32998
+BITS, COMPRESSED, COLOURS, SAMPLE_FORMAT, SUBSAMPLING = 258, 259, 262, 339, 530
 STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS, OLD_JPEG = 273, 279, 324, 325, 513
 
 ONE_NUMBER = {
     254: "NewSubfileType", WIDTH: "ImageWidth", LENGTH: "ImageLength", COMPRESSED: "Compression",
     COLOURS: "PhotometricInterpretation", SAMPLES: "SamplesPerPixel", ROWS_PER_STRIP: "RowsPerStrip",
     PLANAR: "PlanarConfiguration", 317: "Predictor", TILE_WIDTH: "TileWidth", TILE_LENGTH: "TileLength",
+    DEPTH: "ImageDepth", TILE_DEPTH: "TileDepth",
 }  # fmt: skip
-"""Tags that state one whole number each (TIFF 6.0)."""
+"""Tags that state one whole number each (TIFF 6.0, and those of volumes, which are flat in slides)."""
 
 NUMBERS = {
     BITS: "BitsPerSample", STRIP_OFFSETS: "StripOffsets", STRIP_COUNTS: "StripByteCounts", TILE_OFFSETS: "TileOffsets",
     TILE_COUNTS: "TileByteCounts", 330: "SubIFDs", 338: "ExtraSamples", SAMPLE_FORMAT: "SampleFormat",
-    530: "YCbCrSubSampling",
+    SUBSAMPLING: "YCbCrSubSampling",
 }  # fmt: skip
 """Tags that state whole numbers."""
 
@@ -45,7 +47,7 @@ BYTES = {270: "ImageDescription", 347: "JPEGTables"}
 NAMES = ONE_NUMBER | NUMBERS | BYTES
 """The tags that readers rely on. Resolution tags are none: what they say does not touch a pixel."""
 
-POSITIVE = (WIDTH, LENGTH, SAMPLES, ROWS_PER_STRIP, TILE_WIDTH, TILE_LENGTH)
+POSITIVE = (WIDTH, LENGTH, SAMPLES, ROWS_PER_STRIP, TILE_WIDTH, TILE_LENGTH, DEPTH, TILE_DEPTH)
 
 CODES = {
     COMPRESSED: frozenset(int(code) for code in COMPRESSION),
@@ -54,7 +56,8 @@ CODES = {
 }
 """Values that mean something."""
 
-BITS_MAX = 64
+IN_ALL = {BITS: range(1, 65), SAMPLE_FORMAT: range(1, 7), SUBSAMPLING: (1, 2, 4)}
+"""What each value of a tag may be (TIFF 6.0, sections 19 and 21)."""
 
 
 def check_structure(path: Path) -> None:
@@ -107,10 +110,10 @@ class _Check:
             raise CorruptSlideError(self._path, problem, BROKEN_REMEDY)
 
     def _check_samples(self) -> None:
-        """Check depth and format of the samples."""
-        for tag, most in ((BITS, BITS_MAX), (SAMPLE_FORMAT, 6)):
+        """Check depth, format and subsampling of the samples."""
+        for tag, known in IN_ALL.items():
             entry = self._image.entries.get(tag)
-            if entry is not None and not all(0 < value <= most for value in self._file.values(entry, 16)):
+            if entry is not None and not all(value in known for value in self._file.values(entry, 16)):
                 self._fail(f"states an impossible {NAMES[tag]}")
 
     def _check_size(self, size: Size) -> None:
@@ -120,10 +123,10 @@ class _Check:
 
     def _check_grid(self, stated: dict[int, int]) -> None:
         """Check that there is an entry for each tile or strip of each plane."""
-        size, entries = Size(stated[WIDTH], stated[LENGTH]), self._image.entries
+        size = Size(stated[WIDTH], stated[LENGTH])
         planes = stated.get(SAMPLES, 1) if stated.get(PLANAR) == PLANARCONFIG.SEPARATE else 1
-        if DEPTH in entries:  # volumes, which no reader here takes
-            return
+        if max(stated.get(DEPTH, 1), stated.get(TILE_DEPTH, 1)) > 1:
+            raise UnsupportedSlideError(self._path, "is a volume, not one plane", "export one RGB plane")
         if TILE_WIDTH in stated or TILE_LENGTH in stated:
             tables, kind = (TILE_OFFSETS, TILE_COUNTS), "tiles"
             tile = Size(stated.get(TILE_WIDTH, 0), stated.get(TILE_LENGTH, 0))
