@@ -110,8 +110,8 @@ def test_a_slide_on_s3_gives_what_the_same_file_gives(
     samples: Path, assert_same: Callable[..., None], tmp_path: Path, temporary: Path,
 ) -> None:  # fmt: skip
     local = sample_run("3plus")
-    server.put("archive", {"fälle/a b/3.svs": samples / "phantom_3plus.svs"})
-    url = "s3://archive/fälle/a b/3.svs"
+    server.put("archive", {"fälle/a b/phantom_3plus.svs": samples / "phantom_3plus.svs"})
+    url = "s3://archive/fälle/a b/phantom_3plus.svs"
     outcome = wsi_her2("run", url, "-o", "s3://results/one/x", *SERIAL, "--json", out=tmp_path / "x")
     assert outcome.code == local.code == 0, outcome.stderr
     assert outcome.stderr.splitlines()[-1] == "results: s3://results/one/x"

@@ -29,6 +29,9 @@ from wsi_pipeline.geometry import Mpp
 PROJECT_FILE = "project.qpproj"
 """Name of the project in the run folder."""
 
+CLASSES_FILE = "classifiers/classes.json"
+"""The project's classes in the run folder, where QuPath looks for them."""
+
 SCRIPT_FILE = "scripts/import_results.groovy"
 """The script in the run folder, where QuPath looks for a project's scripts."""
 
@@ -90,7 +93,7 @@ def write_qupath_project(work: Path, final: Path, project: QuPathProject) -> Pat
     with plain_disk_errors(work):
         for name in ("classifiers", "scripts"):
             (work / name).mkdir(exist_ok=True)
-    _write_json(work / "classifiers" / "classes.json", {"pathClasses": _path_classes(scored=project.scored)})
+    _write_json(work / CLASSES_FILE, {"pathClasses": _path_classes(scored=project.scored)})
     script = run_script(project.files, _laid_maps(work, project), project.mpp, project.image_type, project.metadata)
     write_atomic(work / SCRIPT_FILE, script.encode())
     path = work / PROJECT_FILE

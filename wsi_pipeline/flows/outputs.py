@@ -7,7 +7,7 @@ from typing import Any
 
 from wsi_pipeline.config import settings_hash
 from wsi_pipeline.export.atomic import RunFolder
-from wsi_pipeline.export.qupath import SCRIPT_FILE, QuPathProject, write_qupath_project
+from wsi_pipeline.export.qupath import CLASSES_FILE, SCRIPT_FILE, QuPathProject, write_qupath_project
 from wsi_pipeline.export.tables import write_json
 from wsi_pipeline.flows.context import RunContext
 from wsi_pipeline.flows.evidence import evidence_records, evidence_warnings
@@ -44,7 +44,7 @@ def write_outputs(folder: RunFolder, run: RunContext) -> Result:
         with run.watch.stage("overlay"):
             outputs["overlay"] = drawing.result()
     outputs["qupath_project"] = _write_project(folder, run, outputs)
-    outputs["qupath_script"] = SCRIPT_FILE
+    outputs |= {"qupath_script": SCRIPT_FILE, "qupath_classes": CLASSES_FILE}
     result = _result(run, sha256, outputs)
     write_json(work / "result.json", result.model_dump(mode="json"))
     return result
