@@ -106,7 +106,15 @@ def test_label_macro_and_raw_properties_stay_in_the_file(real_data: Path) -> Non
     for secret in ("label", "macro", "b414003d", "scanscope", "12/29/09", "cpaperiocs", "1004486", "parmset"):
         assert secret not in text
     allowed = {"path", "reader", "vendor", "size_l0", "level_downsamples", "level_sizes", "mpp", "mpp_source"}
-    allowed |= {"bounds_origin_l0", "full_size_l0", "objective_power", "warnings", "openslide", "other_images"}
+    allowed |= {
+        "bounds_origin_l0",
+        "full_size_l0",
+        "objective_power",
+        "warnings",
+        "openslide",
+        "other_images",
+        "levels",
+    }
     assert set(SlideInfo.__dataclass_fields__) == allowed
     assert info.size_l0 == Size(2220, 2967)
 

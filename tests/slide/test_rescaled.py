@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -70,8 +71,8 @@ def test_a_ratio_a_hair_below_a_level_is_read_from_it(tmp_path: Path, monkeypatc
     generator = np.random.default_rng(8)
     path = tmp_path / "two levels.tif"
     with tifffile.TiffWriter(path) as writer:
-        for index, size in enumerate(((389, 613), (97, 153))):
-            image = generator.integers(0, 255, (*size, 3), dtype=np.uint8)
+        full = generator.integers(0, 255, (389, 613, 3), dtype=np.uint8)
+        for index, image in enumerate((full, cv2.resize(full[:388, :612], (153, 97), interpolation=cv2.INTER_AREA))):
             writer.write(image, tile=(128, 128), photometric="rgb", subfiletype=index, metadata=None)
     with open_slide(path, mpp=0.2501) as slide:
         levels = []

@@ -71,7 +71,10 @@ def stain_slide(request: StainRequest) -> tuple[dict[str, Any], Path]:
         survey = survey_slide(slide, make_grid(info.size_l0, info.mpp, settings.tiling), looked)
         if survey.stain != "he":
             raise UnsupportedSlideError(request.slide, f"looks like {survey.stain}, not H&E", "say --stain he if it is")
-        spec = SlideSpec(request.slide.resolve(), info.reader, request.mpp, request.assume_mpp, open_seconds=seconds)
+        spec = SlideSpec(
+            request.slide.resolve(), info.reader, request.mpp, request.assume_mpp, open_seconds=seconds,
+            levels=info.levels,
+        )  # fmt: skip
         plan = StainPlan(spec, grid, chosen.network, folder.work / IMAGE, folder.work / "statistics.npz")
         (folder.work / FOLDER).mkdir()
         create_image(plan.image, grid)

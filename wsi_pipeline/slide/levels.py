@@ -30,15 +30,32 @@ def whole_factor(size_l0: Size, size_lv: Size) -> int | None:
     return nearest if low < nearest < high else None
 
 
-def make_levels(sizes: Sequence[Size], downsamples: Sequence[float], tiles: Sequence[Size]) -> tuple[Level, ...]:
-    """Return the levels with the factors that place their pixels; where no whole number fits, the ratio of sizes."""
+def make_levels(
+    sizes: Sequence[Size],
+    downsamples: Sequence[float],
+    tiles: Sequence[Size],
+    px_um: Sequence[tuple[float, float] | None] = (),
+) -> tuple[Level, ...]:
+    """Return the levels with the factors that place their pixels; where no whole number fits, the ratio of sizes.
+
+    `px_um`: how large a px of each level is along x and y by its own resolution, in any one unit; None: not stated.
+    """
     levels = []
-    for size, downsample, tile in zip(sizes, downsamples, tiles, strict=True):
+    stated = [_stated(px_um[0], own) for own in px_um] or [None] * len(sizes)
+    for size, downsample, tile, factors in zip(sizes, downsamples, tiles, stated, strict=True):
         whole = whole_factor(sizes[0], size)
         factor_x = float(whole) if whole else sizes[0].width / size.width
         factor_y = float(whole) if whole else sizes[0].height / size.height
-        levels.append(Level(size, downsample, factor_x, factor_y, tile))
+        levels.append(Level(size, downsample, factor_x, factor_y, tile, factors))
     return tuple(levels)
+
+
+def _stated(px_l0: tuple[float, float] | None, own: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return a level's factors by its px and those of level 0; None where writers copied the full size's resolution."""
+    if px_l0 is None or own is None:
+        return None
+    factors = own[0] / px_l0[0], own[1] / px_l0[1]
+    return factors if all(1 < factor < math.inf for factor in factors) else None
 
 
 def pick_level(levels: Sequence[Level], downsample: int) -> int:
@@ -46,6 +63,6 @@ def pick_level(levels: Sequence[Level], downsample: int) -> int:
     fine_enough = [
         index
         for index, level in enumerate(levels)
-        if max(level.factor_x, level.factor_y) <= downsample * FINER_TOLERANCE
+        if level.used and max(level.factor_x, level.factor_y) <= downsample * FINER_TOLERANCE
     ]
     return max(fine_enough, key=lambda index: levels[index].factor_x, default=0)

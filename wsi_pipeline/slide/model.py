@@ -51,6 +51,8 @@ class SlideInfo:
     """Whether OpenSlide, and so a viewer built on it, opens the file with all its levels."""
     other_images: tuple[OtherImage, ...] = ()
     """What else the file holds."""
+    levels: tuple[Level, ...] = ()
+    """All levels of the file as they were placed when it was opened: what another process needs to read the same."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,10 @@ class Level:
     factor_y: float
     tile: Size
     """Native tile or strip, level px: the unit of decoding, of damage, and of block reads."""
+    stated: tuple[float, float] | None = None
+    """Level-0 px per level px along x and y by the level's own resolution or spacing, where it has one."""
+    used: bool = True
+    """Whether it shows what level 0 shows; else it is not read."""
 
 
 class OtherImage(NamedTuple):

@@ -16,9 +16,10 @@ from wsi_pipeline.slide.deadline import OPEN_SECONDS, within
 from wsi_pipeline.slide.fast_reader import FastTiffReader
 from wsi_pipeline.slide.first_look import first_look
 from wsi_pipeline.slide.image_reader import JPEG_MAGIC, PNG_MAGIC, ImageReader
-from wsi_pipeline.slide.model import Reader, SlideInfo
-from wsi_pipeline.slide.mpp import resolve_mpp
+from wsi_pipeline.slide.model import FileFacts, Level, Reader, SlideInfo
+from wsi_pipeline.slide.mpp import MppDecision, resolve_mpp
 from wsi_pipeline.slide.openslide_reader import OpenSlideReader
+from wsi_pipeline.slide.placing import with_levels
 from wsi_pipeline.slide.slide import Slide
 from wsi_pipeline.slide.tiff_header import open_tiff
 from wsi_pipeline.slide.tiff_structure import SIDE_MAX, check_structure
@@ -63,18 +64,17 @@ class SlideSpec:
     """How many threads decode the tiles of one read, for the fast reader."""
     open_seconds: float = OPEN_SECONDS
     """How long opening may take, s."""
+    levels: tuple[Level, ...] = ()
+    """The levels as the process placed them that opened the slide first; empty: they are placed anew."""
 
     def open(self) -> Slide:
         """Open the slide; raises what open_slide raises."""
-        return open_slide(
-            self.path,
-            mpp=self.mpp,
-            assume_mpp=self.assume_mpp,
-            reader=self.reader,
-            require_mpp=self.require_mpp,
-            threads=self.threads,
-            open_seconds=self.open_seconds,
-        )
+        if self.reader not in READERS:
+            raise UsageError("--reader", f"{self.reader!r} is not a reader", f"choose one of {', '.join(READERS)}")
+        opened, reopen = within(self.open_seconds, self.path, partial(_open, self))
+        facts = opened.facts
+        pixel_size = resolve_mpp(self.path, facts.mpp_candidates, self.mpp, self.assume_mpp, required=self.require_mpp)
+        return Slide(_info(self.path, facts, pixel_size), opened, reopen)
 
 
 def open_slide(
@@ -91,7 +91,8 @@ def open_slide(
 
     OME-Zarr folders are opened as they are. With `reader` "auto" the fast reader is compared with OpenSlide on a few
     tiles, and left for it with a warning where they differ; "fast" takes it at its word, as a second opening may.
-    `mpp` and `assume_mpp` in um/px; `threads` decode the tiles of one read of the fast reader.
+    `mpp` and `assume_mpp` in um/px; `threads` decode the tiles of one read of the fast reader. Levels are compared with
+    level 0, and what does not line up is left out with a warning.
 
     Raises:
         UsageError: no such file, impossible option.
@@ -100,19 +101,20 @@ def open_slide(
         MissingMppError: nothing says how large a pixel is (without `require_mpp` it is NaN).
         ResourceError: memory does not suffice.
     """
-    path = Path(path)
-    if reader not in READERS:
-        raise UsageError("--reader", f"{reader!r} is not a reader", f"choose one of {', '.join(READERS)}")
-    opened, reopen = within(open_seconds, path, partial(_open, path, reader, threads))
-    facts = opened.facts
-    pixel_size = resolve_mpp(path, facts.mpp_candidates, mpp, assume_mpp, required=require_mpp)
-    info = SlideInfo(
+    spec = SlideSpec(Path(path), reader, mpp, assume_mpp, require_mpp, threads, open_seconds)
+    return spec.open()
+
+
+def _info(path: Path, facts: FileFacts, pixel_size: MppDecision) -> SlideInfo:
+    """Return what is known about a slide before a pixel is read."""
+    used = [level for level in facts.levels if level.used]
+    return SlideInfo(
         path=path,
         reader=facts.reader,
         vendor=facts.vendor,
         size_l0=facts.bounds_l0.size,
-        level_downsamples=tuple(level.downsample for level in facts.levels),
-        level_sizes=tuple(level.size for level in facts.levels),
+        level_downsamples=tuple(level.downsample for level in used),
+        level_sizes=tuple(level.size for level in used),
         mpp=pixel_size.mpp,
         mpp_source=pixel_size.source,
         bounds_origin_l0=(facts.bounds_l0.x, facts.bounds_l0.y),
@@ -121,17 +123,19 @@ def open_slide(
         warnings=(*facts.warnings, *pixel_size.warnings),
         openslide=facts.openslide,
         other_images=facts.other_images,
+        levels=facts.levels,
     )
-    return Slide(info, opened, reopen)
 
 
-def _open(path: Path, reader: str, threads: int) -> tuple[Reader, OpenReader]:
-    """Return an open reader that could decode something, and what opens another one."""
+def _open(spec: SlideSpec) -> tuple[Reader, OpenReader]:
+    """Return an open reader that could decode something, its levels placed, and what opens another one."""
+    path = spec.path
     with library_errors(path, "cannot be opened"):
-        found = _open_folder(path, reader) if path.is_dir() else _open_reader(path, reader, threads)
+        found = _open_folder(path, spec.reader) if path.is_dir() else _open_reader(path, spec.reader, spec.threads)
         _check_sides(path, found)
         reopen = _reopener(path, found)
-        return first_look(path, found, reopen), reopen
+        seen = with_levels(first_look(path, found, reopen), reopen, spec.levels)
+        return seen, _reopener(path, seen)
 
 
 def _reopener(path: Path, opened: Reader) -> OpenReader:
@@ -241,7 +245,7 @@ def _faster(
     if oracle is None or not apart:
         return fast
     warning = f"OpenSlide reads the slide, since the fast reader shows something else: {apart}"
-    return OpenSlideReader(oracle.path, replace(oracle.facts, warnings=(warning,)))
+    return OpenSlideReader(oracle.path, replace(oracle.facts, warnings=(*oracle.facts.warnings, warning)))
 
 
 def _openslide_vendor(path: Path) -> str | None:

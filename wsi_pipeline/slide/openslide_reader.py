@@ -21,7 +21,7 @@ from wsi_pipeline.slide.tiff_header import (
     pages_of_sizes,
 )
 from wsi_pipeline.slide.tiff_images import find_scan
-from wsi_pipeline.slide.tiff_mpp import imagej_candidates, tag_candidates
+from wsi_pipeline.slide.tiff_mpp import imagej_candidates, px_sizes, tag_candidates
 from wsi_pipeline.slide.tiff_page import TiffPage
 from wsi_pipeline.slide.units import to_float
 
@@ -60,6 +60,7 @@ class OpenSlideReader(Reader):
         """Whether OpenSlide shows another image of the file than the slide."""
         self._others: tuple[OtherImage, ...] | None = None
         self._notes: tuple[str, ...] = ()
+        self._px_um: list[tuple[float, float] | None] = []
         self.pages: tuple[TiffPage, ...] = ()
         """The level's pages, where they are all that OpenSlide looks at and their tiles may be decoded directly."""
         self._slide = openslide.OpenSlide(path)
@@ -113,7 +114,7 @@ class OpenSlideReader(Reader):
         return FileFacts(
             reader="openslide",
             vendor=vendor,
-            levels=make_levels(sizes, self._downsamples, self._tile_sizes()),
+            levels=make_levels(sizes, self._downsamples, self._tile_sizes(), self._px_um),
             bounds_l0=shown_bounds(sizes[0], dict(properties)),
             objective_power=power if power > 0 else None,
             mpp_candidates=tuple(candidates),
@@ -153,6 +154,7 @@ class OpenSlideReader(Reader):
                 self._notes = (f"OpenSlide shows an image of {shown}, not the slide of {slide}",)
             pages = pages_of_sizes(tiff, sizes)
             check_complete(self.path, tiff, pages or matching)
+            self._px_um = px_sizes(pages)
             self.pages = _decodable(self.path, pages)
             if vendor == "generic-tiff":  # what OpenSlide states there are the resolution tags
                 stated = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from tifffile import DATATYPE, RESUNIT, TiffFile
@@ -42,6 +43,12 @@ def imagej_candidates(tiff: TiffFile, page: Any) -> list[MppCandidate]:
     if math.isnan(um) or per_unit is None:
         return []
     return stated_candidates("metadata:ImageJ unit", (um / per_unit[0], um / per_unit[1]))
+
+
+def px_sizes(pages: Sequence[Any]) -> list[tuple[float, float] | None]:
+    """Return how large the px of each page are by its resolution tags, along x and y, in their unit."""
+    found = [resolution_of(page) for page in pages]
+    return [per_unit and (1 / per_unit[0], 1 / per_unit[1]) for per_unit in found]
 
 
 def resolution_of(page: Any) -> tuple[float, float] | None:

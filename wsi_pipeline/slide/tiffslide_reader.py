@@ -17,7 +17,7 @@ from wsi_pipeline.slide.model import FileFacts, LevelPixels, MppCandidate, Reade
 from wsi_pipeline.slide.ome_xml import stated_candidates
 from wsi_pipeline.slide.tiff_header import TIFF_ERRORS, check_brightfield, check_complete, open_tiff
 from wsi_pipeline.slide.tiff_images import find_scan
-from wsi_pipeline.slide.tiff_mpp import imagej_candidates, tag_candidates
+from wsi_pipeline.slide.tiff_mpp import imagej_candidates, px_sizes, tag_candidates
 from wsi_pipeline.slide.tiff_page import TiffPage
 from wsi_pipeline.slide.tiff_tiles import TiffTiles
 from wsi_pipeline.slide.units import to_float
@@ -50,6 +50,7 @@ class TiffSlideReader(Reader):
             vendor = _vendor(path, tiff, pages)
             candidates = [*scan.image.ome.candidates(), *vendor.mpp, *imagej_candidates(tiff, pages[0])]
             candidates += tag_candidates(pages[0])
+            px_um = px_sizes(pages)
             self.path, self.pages = path, tuple(TiffPage(path, page) for page in pages)
         self._tiles = TiffTiles(path, self.pages)
         sizes = [page.size for page in self.pages]
@@ -57,7 +58,7 @@ class TiffSlideReader(Reader):
         self.facts = FileFacts(
             reader="tiffslide",
             vendor=vendor.name,
-            levels=make_levels(sizes, downsamples, [page.tile for page in self.pages]),
+            levels=make_levels(sizes, downsamples, [page.tile for page in self.pages], px_um),
             bounds_l0=Box(0, 0, *sizes[0]),
             objective_power=vendor.power if vendor.power > 0 else None,
             mpp_candidates=tuple(candidates),

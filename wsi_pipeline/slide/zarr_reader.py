@@ -50,10 +50,11 @@ class ZarrReader(Reader):
         self._planes = [planes[level] for level in order]
         sizes = [plane.size for plane in self._planes]
         downsamples = [(sizes[0].width / size.width + sizes[0].height / size.height) / 2 for size in sizes]
+        px_um = [next(((own.x, own.y) for own in scales[level]), None) for level in order]
         self.facts = FileFacts(
             reader="zarr",
             vendor=f"{OWN_KEY} {own['kind']}" if own else "ome-zarr",
-            levels=make_levels(sizes, downsamples, [plane.tile for plane in self._planes]),
+            levels=make_levels(sizes, downsamples, [plane.tile for plane in self._planes], px_um),
             bounds_l0=Box(0, 0, *sizes[0]),
             objective_power=None,
             mpp_candidates=(*described.candidates(), *scales[order[0]]),
