@@ -162,6 +162,21 @@ def test_a_wall_belongs_to_the_strong_cell_behind_it(canvas: Canvas) -> None:
     assert [CELL_CLASSES[int(index)] for index in cells.class_index[order]] == ["3", "0", "3"]
 
 
+@pytest.mark.parametrize(("away_um", "seen"), [(13.4, False), (14.5, True)])
+def test_a_neighbour_farther_away_than_a_cell_is_wide_owns_no_wall(
+    canvas: Canvas, away_um: float, *, seen: bool
+) -> None:
+    x = 300.0 + away_um / canvas.mpp.x
+    canvas.nucleus(300.0, 200.0)
+    canvas.membrane(300.0, 200.0, od=0.5, share=0.18, at_um=5.0)
+    canvas.nucleus(x, 200.0)
+    canvas.membrane(x, 200.0, od=1.1, width_um=1.2, at_um=0.5 * away_um - 0.3)
+    cells = measure(canvas.stains(), canvas.mpp).cells
+    first, second = np.argsort(cells.x)
+    assert CELL_CLASSES[int(cells.class_index[second])] == "3"
+    assert bool(cells.completeness[first] > 0.2) is seen
+
+
 def test_a_stained_stretch_without_a_cell_behind_it_stays(canvas: Canvas) -> None:
     canvas.nucleus(300.0, 200.0)
     canvas.membrane(300.0, 200.0, od=0.6, share=0.4, at_um=5.0)

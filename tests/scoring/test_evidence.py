@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wsi_pipeline.scoring.evidence import TileVotes, compare, confidence, score_votes
-from wsi_pipeline.scoring.rule import RuleOptions
+from wsi_pipeline.scoring.rule import RuleOptions, Shares
 from wsi_pipeline.scoring.slide_score import SlideScore, score_tiles
 
 RULE = RuleOptions()
@@ -78,3 +78,11 @@ def test_agreement_and_what_it_is_worth() -> None:
     assert confidence(wide, "agree", virtual=False) == "moderate"
     assert confidence(wide, "one category apart", virtual=False) == "low"
     assert confidence(cells((1, 0, 0, 0, 0)), "agree", virtual=False) == "none"
+
+
+def test_a_tile_counts_as_the_column_of_its_class() -> None:
+    """2+ is complete staining, for a tile says nothing of completeness: H-score and rule follow from it."""
+    votes = TileVotes(np.repeat([0, 1, 2, 3], [4, 3, 2, 1]), np.full(10, 20.0), by_cells=True)
+    found = score_votes(votes, 1.0, RuleOptions())
+    assert found.shares == Shares(none=40.0, faint=30.0, incomplete=0.0, moderate=20.0, strong=10.0)
+    assert (found.score, found.reason) == ("2+", "complete weak to moderate staining in more than 10 %")

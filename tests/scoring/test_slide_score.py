@@ -72,3 +72,12 @@ def test_each_quantity_counts_its_classes() -> None:
     counts = np.array([[1, 2, 3, 4, 10]])
     for quantity in ("strong", "complete", "incomplete", "stained"):
         assert bootstrap(counts, quantity, OPTIONS).value == pytest.approx(getattr(shares_of(counts[0]), quantity))
+
+
+@pytest.mark.parametrize(("percent", "low", "high"), [(95.0, 20.0, 60.0), (60.0, 20.0, 60.0), (30.0, 40.0, 40.0)])
+def test_an_interval_has_a_tail_on_both_sides(percent: float, low: float, high: float) -> None:
+    """Of two tiles of 10 cells, with 2 and 6 of class 3, a quarter of the draws gives 20, a half 40, a quarter 60 %."""
+    counts = np.array([[8, 0, 0, 0, 2], [4, 0, 0, 0, 6]])
+    options = RuleOptions(interval_percent=percent)
+    found = bootstrap(counts, "strong", options)
+    assert (found.value, found.low, found.high) == (40.0, low, high)
