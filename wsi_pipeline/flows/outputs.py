@@ -159,10 +159,8 @@ def _warnings(run: RunContext) -> tuple[str, ...]:
         found.append(f"{run.passed.spread['unreadable_percent']} % of the tissue could not be read")
     if skipped := run.passed.spread.get("regions_skipped"):
         found.append(f"regions left out, because they killed the workers that took them: {len(skipped)}")
-    if survey.roi is not None and survey.roi.skipped:
-        found.append(f"{survey.roi.skipped} points, lines or empty features of the drawn region were left out")
-    if survey.roi is not None and survey.roi.repaired:
-        found.append(f"{survey.roi.repaired} drawn polygons crossed themselves and were repaired")
+    if survey.roi is not None:
+        found += survey.roi.warnings()
     return (*found, *evidence_warnings(run.plan, run.gathered, run.verdicts, settings.quality), *survey.tissue.reasons)
 
 

@@ -1,16 +1,14 @@
 """Drawn regions: GeoJSON as QuPath exports it, in level-0 pixels.
 
-A feature classified "Ignore*" (QuPath's own name) is left out; every other polygon is the drawn tumour. Where only
-"Ignore*" is drawn, everything else is scored.
+Only annotations are drawn by people; cells, detections and tiles are left out. An annotation of which any part of the
+class is "Ignore*" (QuPath's own name) is cut out; every other polygon is the drawn tumour. Where only "Ignore*" is
+drawn, everything else is scored.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
-import logging
-import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -21,14 +19,10 @@ import numpy.typing as npt
 
 from wsi_pipeline.errors import RoiError
 from wsi_pipeline.geometry import Box, Size
+from wsi_pipeline.tissue.drawings import ANNOTATION, EXPORT_ANEW, WHERE_FROM, Feature, polygon_rings, read_features
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
-
-IGNORED_CLASSES = frozenset({"ignore", "ignore*"})
-GZIP_MAGIC = b"\x1f\x8b"
-WHERE_FROM = "in QuPath: File > Export objects as GeoJSON"
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,19 +38,37 @@ class Roi:
     ignored: int
     """Number of polygons classified Ignore*."""
     skipped: int
-    """Number of points, lines and empty features, which have no area."""
+    """Number of annotations that are points, lines or empty, and so have no area."""
     repaired: int
     """Number of polygons that crossed themselves."""
+    flat: int
+    """Number of polygons without area: fewer than three different points, or all on one line."""
+    left_out: Mapping[str, int]
+    """Kind of object, such as "cell" -> number of those that are no annotations."""
 
     @property
     def area_l0(self) -> float:
         """Area in level-0 px2."""
         return float(self.geometry_l0.area)
 
-    def summary(self) -> dict[str, float]:
+    def summary(self) -> dict[str, Any]:
         """Return the counts and the area for the result record."""
-        counts = {"drawn": self.drawn, "ignored": self.ignored, "skipped": self.skipped, "repaired": self.repaired}
-        return {**counts, "area_px2_l0": self.area_l0}
+        names = ("drawn", "ignored", "skipped", "repaired", "flat")
+        counts = {name: getattr(self, name) for name in names}
+        return {**counts, "left_out": dict(self.left_out), "area_px2_l0": self.area_l0}
+
+    def warnings(self) -> list[str]:
+        """Return what of the file did not count, in sentences."""
+        found = []
+        if self.left_out:
+            found.append(f"{_counted(self.left_out)} in the drawn region's file were left out: only annotations count")
+        if self.skipped:
+            found.append(f"{self.skipped} points, lines or empty features of the drawn region were left out")
+        if self.flat:
+            found.append(f"polygons of the drawn region without any area, left out: {self.flat}")
+        if self.repaired:
+            found.append(f"{self.repaired} drawn polygons crossed themselves and were repaired")
+        return found
 
     def contains(self, x_l0: npt.NDArray[np.float64], y_l0: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """Return which of the points (N,) lie inside, (N,) bool."""
@@ -91,21 +103,42 @@ class Roi:
 def read_roi(path: str | Path, size_l0: Size) -> Roi:
     """Return the region drawn in the GeoJSON file `path` (.geojson, .json, .gz) for a slide of `size_l0`.
 
-    Raises RoiError when the file is not GeoJSON, has no polygon, or lies wholly outside the slide.
+    Raises RoiError when the file is not GeoJSON, draws no area, or lies wholly outside the slide.
     """
-    drawn: list[BaseGeometry] = []
-    ignored: list[BaseGeometry] = []
-    skipped = repaired = 0
-    for geometry, class_name in _features(path, _load(path)):
-        areas = [_area(path, rings) for rings in _polygon_rings(path, geometry)]
-        skipped += not areas
-        repaired += sum(was_repaired for _, was_repaired in areas)
-        if areas:
-            (ignored if class_name.strip().lower() in IGNORED_CLASSES else drawn).extend([area for area, _ in areas])
-    if skipped:
-        _LOG.warning("%s: %d points, lines or empty features were left out, because they have no area", path, skipped)
+    features = read_features(path)
+    annotations = [feature for feature in features if feature.kind == ANNOTATION]
+    left_out = Counter(feature.kind for feature in features if feature.kind != ANNOTATION)
+    areas: dict[bool, list[BaseGeometry]] = {False: [], True: []}
+    skipped = repaired = flat = 0
+    for feature in annotations:
+        found = _areas(path, feature)
+        skipped += not found
+        flat += sum(area is None for area, _ in found)
+        repaired += sum(was_repaired for area, was_repaired in found if area is not None)
+        areas[feature.ignored].extend(area for area, _ in found if area is not None)
+    drawn, ignored = areas[False], areas[True]
+    if not drawn and not ignored:
+        raise _nothing_drawn(path, flat, left_out)
     region = _region(path, drawn, ignored, size_l0)
-    return Roi(region, _shapes().edges_of(region), len(drawn), len(ignored), skipped, repaired)
+    edges = _shapes().edges_of(region)
+    return Roi(region, edges, len(drawn), len(ignored), skipped, repaired, flat, dict(sorted(left_out.items())))
+
+
+def _nothing_drawn(path: str | Path, flat: int, left_out: Mapping[str, int]) -> RoiError:
+    """Return the error of a file that draws no area at all."""
+    remedy = f"draw the tumour as a closed area and export it, {WHERE_FROM}"
+    if flat:
+        problem = "has no area: its polygons have fewer than three different points, or all of them on one line"
+        return RoiError(path, problem, remedy)
+    if left_out:
+        return RoiError(path, f"has no drawn area, only {_counted(left_out)}", remedy.replace("area", "annotation"))
+    return RoiError(path, "has no polygon", remedy)
+
+
+def _counted(left_out: Mapping[str, int]) -> str:
+    """Return "3 cells, 1 tile"."""
+    words = ((number, kind.replace("_", " ")) for kind, number in sorted(left_out.items()))
+    return ", ".join(f"{number} {kind}{'s' if number > 1 else ''}" for number, kind in words)
 
 
 def _shapes() -> ModuleType:
@@ -117,8 +150,6 @@ def _shapes() -> ModuleType:
 
 def _region(path: str | Path, drawn: list[BaseGeometry], ignored: list[BaseGeometry], size_l0: Size) -> BaseGeometry:
     """Return what is drawn (or the slide of `size_l0`) less what is ignored; RoiError where nothing is left."""
-    if not drawn and not ignored:
-        raise RoiError(path, "has no polygon", f"draw the tumour as a closed area and export it, {WHERE_FROM}")
     left_out = _shapes().union(ignored)
     region = _shapes().cut_to_slide(_shapes().union(drawn) if drawn else None, size_l0)
     if region.area == 0 or (not drawn and _shapes().cut_to_slide(left_out, size_l0).area == 0):
@@ -133,67 +164,17 @@ def _region(path: str | Path, drawn: list[BaseGeometry], ignored: list[BaseGeome
     return region
 
 
-def _load(path: str | Path) -> Any:
-    """Return the JSON in `path`, gzipped or not."""
-    try:
-        raw = Path(path).read_bytes()
-        return json.loads(gzip.decompress(raw) if raw.startswith(GZIP_MAGIC) else raw)
-    except OSError as error:
-        raise RoiError(path, f"cannot be read ({error.strerror or error})", "check the path") from error
-    except (ValueError, EOFError, zlib.error, RecursionError) as error:
-        raise RoiError(path, f"is not JSON ({error})", f"export it anew, {WHERE_FROM}") from error
-
-
-def _features(path: str | Path, document: Any) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield (geometry, class name) of a FeatureCollection, a list of features, a Feature or a bare geometry."""
-    if isinstance(document, list):
-        for member in document:
-            yield from _features(path, member)
-        return
-    kind = document.get("type") if isinstance(document, dict) else None
-    if kind == "FeatureCollection" and isinstance(document.get("features"), list):
-        yield from _features(path, document["features"])
-    elif kind == "Feature":
-        if isinstance(document.get("geometry"), dict):
-            yield document["geometry"], _class_name(document.get("properties"))
-    elif isinstance(kind, str) and ("coordinates" in document or "geometries" in document):
-        yield document, ""
-    else:
-        raise RoiError(path, f"is JSON but not GeoJSON (type {kind!r})", f"export it anew, {WHERE_FROM}")
-
-
-def _class_name(properties: Any) -> str:
-    """Return the name of QuPath's classification in a feature's `properties`, "" where there is none."""
-    classification = properties.get("classification") if isinstance(properties, dict) else None
-    if not isinstance(classification, dict):
-        return classification if isinstance(classification, str) else ""
-    names = classification.get("names")
-    name = classification.get("name") or (names[0] if isinstance(names, list) and names else "")
-    return name if isinstance(name, str) else ""
-
-
-def _polygon_rings(path: str | Path, geometry: dict[str, Any]) -> Iterator[list[Any]]:
-    """Yield the rings of each polygon in a GeoJSON `geometry`; points and lines yield none."""
-    kind, coordinates = geometry.get("type"), geometry.get("coordinates")
-    if kind == "GeometryCollection":
-        for member in geometry.get("geometries") or []:
-            yield from _polygon_rings(path, member)
-    elif kind in {"Polygon", "MultiPolygon"}:
-        polygons = [coordinates] if kind == "Polygon" else coordinates
-        if not isinstance(polygons, list) or not all(isinstance(rings, list) and rings for rings in polygons):
-            raise RoiError(path, f"has a {kind} without coordinates", f"export it anew, {WHERE_FROM}")
-        yield from polygons
-
-
-def _area(path: str | Path, rings: list[list[Any]]) -> tuple[BaseGeometry, bool]:
-    """Return the area of one polygon's GeoJSON `rings`, and whether it had to be repaired."""
-    try:
-        polygon = _shapes().polygon_of(rings)
-    except ValueError as error:
-        raise RoiError(
-            path, f"has a polygon with broken coordinates ({error})", f"export it anew, {WHERE_FROM}"
-        ) from error
-    return _shapes().area_of(polygon), not polygon.is_valid
+def _areas(path: str | Path, feature: Feature) -> list[tuple[BaseGeometry | None, bool]]:
+    """Return the area of each polygon of a feature, None for one that has none, and whether it had to be repaired."""
+    found = []
+    for rings in polygon_rings(path, feature.geometry):
+        try:
+            polygon = _shapes().polygon_of(rings)
+        except ValueError as error:
+            raise RoiError(path, f"has a polygon with broken coordinates ({error})", EXPORT_ANEW) from error
+        area = None if polygon is None else _shapes().area_of(polygon)
+        found.append((area, area is not None and not polygon.is_valid))
+    return found
 
 
 def _crossings(
