@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from wsi_pipeline.errors import CorruptSlideError
@@ -11,25 +9,11 @@ from wsi_pipeline.geometry import Box
 from wsi_pipeline.slide.fast_reader import FastTiffReader
 from wsi_pipeline.slide.model import LevelPixels
 from wsi_pipeline.slide.openslide_reader import OpenSlideReader
-from wsi_pipeline.slide.tiff_page import UPRIGHT, TiffPage
+from wsi_pipeline.slide.tiff_page import TiffPage
 from wsi_pipeline.slide.tiff_tiles import TiffTiles
 
 GREY_TOLERANCE = 1
 """Grey levels by which our decoding may differ from OpenSlide's: the slack of JPEG 2000 implementations."""
-
-
-def beyond_openslide(pages: Sequence[TiffPage]) -> str:
-    """Return why OpenSlide does not show these levels as the TIFF standard defines them, nothing where it does.
-
-    It turns or mirrors each tile by itself where an Orientation tag asks for it, which makes a mosaic, and takes any
-    fourth sample for alpha, so that undeclared ones hide the slide.
-    """
-    for page in pages:
-        if page.orientation != UPRIGHT:
-            return f"its Orientation tag is {page.orientation}"
-        if page.extra_samples and page.alpha == "none":
-            return "its extra samples are not declared to be alpha"
-    return ""
 
 
 def disagreement(fast: FastTiffReader, oracle: OpenSlideReader) -> str:
@@ -58,8 +42,7 @@ def _probes(page: TiffPage, patched: frozenset[int]) -> list[Box]:
 
     Left out are those that OpenSlide does not read but patches together: whatever it shows there, it has drawn.
     """
-    tiles = page.columns * page.rows
-    indices = {int(np.argmax(page.counts[:tiles])), 0, tiles - 1} - patched
+    indices = {int(np.argmax(page.counts)), 0, page.columns * page.rows - 1} - patched
     return [page.box(index).intersection(Box(0, 0, *page.size)) for index in sorted(indices)]
 
 

@@ -70,9 +70,9 @@ def _check(size: Size, samples: int, tile: Size) -> None:
 
 
 def decode_into(
-    decode: Callable[..., NDArray[np.uint8]], data: bytes, shapes: Iterable[tuple[int, ...]]
+    decode: Callable[..., NDArray[np.uint8]], data: bytes, shapes: Iterable[tuple[int, int, int]]
 ) -> NDArray[np.uint8]:
-    """Return the pixels of a stream that has one of the `shapes`, (h, w) or (h, w, samples); others are not decoded.
+    """Return the pixels of a stream that has one of the `shapes` (h, w, samples); nothing is decoded for another one.
 
     imagecodecs compares the size that PNG, WebP, JPEG XL, JPEG XR and LERC declare with the array that is to be filled.
     Raises what `decode` raises.

@@ -32,9 +32,6 @@ def decode_only(slide: Slide, box_l0: Box, downsample: int) -> int | None:
     written = [number for number in page.touched(box_lv) if number not in holes]
     with slide.info.path.open("rb") as file:
         for number in written:
-            data = []
-            for segment in page.segments(number):
-                file.seek(page.offsets[segment])
-                data.append(file.read(page.counts[segment]))
-            page.decode(data, number)
+            file.seek(page.offsets[number])
+            page.decode(file.read(page.counts[number]), number)
     return len(written)

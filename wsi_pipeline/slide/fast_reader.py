@@ -113,7 +113,7 @@ def is_sparse(page: TiffPage) -> bool:
 
     Then coarser tiles are sound, and shown as they are stored: patching them takes OpenSlide up to a second each.
     """
-    return len(page.holes) > max(FEW_HOLES, FEW_HOLES_SHARE * page.columns * page.rows)
+    return len(page.holes) > max(FEW_HOLES, FEW_HOLES_SHARE * len(page.counts))
 
 
 def drawable_tiles(pages: Sequence[TiffPage], patched: Sequence[frozenset[int]]) -> list[frozenset[int]]:

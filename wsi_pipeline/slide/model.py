@@ -164,18 +164,14 @@ class Reader(ABC):
         self.close()
 
 
-def split_alpha(rgba: NDArray[np.uint8], *, associated: bool = False) -> LevelPixels:
-    """Composite (h, w, 4) uint8 RGBA on white, and return it with the mask of what was scanned.
-
-    The alpha is straight, or `associated`: the colours are multiplied by it already.
-    """
+def split_alpha(rgba: NDArray[np.uint8]) -> LevelPixels:
+    """Composite (h, w, 4) uint8 RGBA, straight alpha, on white, and return it with the mask of what was scanned."""
     alpha = rgba[..., 3]
     rgb = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)
     if int(alpha.min()) == WHITE:
         return LevelPixels(rgb.view(np.uint8), None)
     weight = alpha[..., np.newaxis].astype(np.float32) / WHITE
-    light = rgb if associated else rgb * weight
-    blended = np.rint(np.minimum(light + WHITE * (1 - weight), WHITE)).astype(np.uint8)
+    blended = np.rint(rgb * weight + WHITE * (1 - weight)).astype(np.uint8)
     valid = alpha >= OPAQUE_FROM
     blended[~valid] = WHITE
     return LevelPixels(blended, valid)

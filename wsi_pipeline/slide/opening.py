@@ -10,7 +10,7 @@ from pathlib import Path
 import openslide
 
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError, UsageError
-from wsi_pipeline.slide.agreement import beyond_openslide, disagreement
+from wsi_pipeline.slide.agreement import disagreement
 from wsi_pipeline.slide.border import BROKEN_REMEDY, library_errors
 from wsi_pipeline.slide.deadline import OPEN_SECONDS, within
 from wsi_pipeline.slide.fast_reader import FastTiffReader
@@ -194,8 +194,15 @@ def _open_reader(path: Path, reader: str, threads: int) -> Reader:
         return ImageReader(path)
     vendor = _openslide_vendor(path) if reader in {"auto", "fast", "openslide"} else None
     is_partial = bool(vendor == "generic-tiff" and reader != "openslide" and _is_ome(path))
-    if vendor and not is_partial and (found := _by_openslide(path, reader, threads, may_fail=is_tiff)):
-        return found
+    if vendor and not is_partial:
+        try:
+            found = OpenSlideReader(path)
+        except openslide.OpenSlideError as error:
+            if not (is_tiff and reader in {"auto", "fast"}):
+                raise _refusal(path, error) from error
+        else:
+            if reader == "openslide" or not found.beside:
+                return found if reader == "openslide" else _faster(found, found, reader, threads)
     if is_tiff:
         tiff_reader = TiffSlideReader(path)  # a damaged file says so, whichever reader was wanted
         if reader == "tiffslide":
@@ -205,37 +212,13 @@ def _open_reader(path: Path, reader: str, threads: int) -> Reader:
     raise _rejection(path, reader, head, readable=is_tiff or is_image)
 
 
-def _by_openslide(path: Path, reader: str, threads: int, *, may_fail: bool) -> Reader | None:
-    """Open a file that OpenSlide recognises, also for the fast reader.
-
-    None where it shows another image than the scan, or refuses a file that it may fail on.
-    """
-    try:
-        found = OpenSlideReader(path)
-    except openslide.OpenSlideError as error:
-        if may_fail and reader != "openslide":
-            return None
-        raise _refusal(path, error) from error
-    if reader != "openslide":
-        return None if found.beside else _faster(found, found, reader, threads)
-    if reason := beyond_openslide(found.pages):
-        raise UnsupportedSlideError(path, f"is not shown right by OpenSlide: {reason}", "leave the choice to auto")
-    return found
-
-
 def _faster(
     found: OpenSlideReader | TiffSlideReader, oracle: OpenSlideReader | None, reader: str, threads: int
 ) -> Reader:
     """Return the fast reader where it can take the place of `found`, else that, or OpenSlide's where the two disagree.
 
-    OpenSlide has no say where it is known to depart from the TIFF standard. Raises UnsupportedSlideError where `reader`
-    is "fast" and that cannot read the file.
+    Raises UnsupportedSlideError where `reader` is "fast" and that cannot read the file.
     """
-    reason = beyond_openslide(found.pages)
-    if reason:
-        said = f"the slide is shown as it is stored, which OpenSlide and viewers built on it do not: {reason}"
-        found.facts = replace(found.facts, openslide=False, warnings=(*found.facts.warnings, said))
-        oracle = None
     if not found.pages or not all(page.is_tiled for page in found.pages):
         if reader == "auto":
             return found

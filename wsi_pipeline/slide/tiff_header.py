@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tifffile import PHOTOMETRIC, TiffFile
+from tifffile import PHOTOMETRIC, PLANARCONFIG, TiffFile
 
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError
 from wsi_pipeline.geometry import Size
@@ -19,10 +19,6 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())  # damage is tol
 
 TIFF_ERRORS = (ValueError, RuntimeError, OSError, LookupError, TypeError, ArithmeticError, struct.error)
 """What tifffile and imagecodecs raise on damaged files: TiffFileError is a ValueError, codec errors RuntimeErrors."""
-
-
-SAMPLES = range(3, 6)
-"""How many samples a pixel may have: red, green, blue and at most two extra ones, such as alpha and a mask."""
 
 
 def open_tiff(path: Path) -> TiffFile:
@@ -53,14 +49,14 @@ def is_rgb(page: Any) -> bool:
     """Return whether the page holds 8-bit colours."""
     return bool(
         page.photometric in {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR}
-        and page.samplesperpixel in SAMPLES
+        and page.samplesperpixel in {3, 4}
         and page.bitspersample == 8
     )
 
 
 def check_brightfield(path: Path, page: Any, axes: str = "YXS") -> None:
-    """Raise UnsupportedSlideError unless the page is 8-bit RGB and `axes` those of one image, in one plane or three."""
-    if page.photometric not in {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR} or page.samplesperpixel not in SAMPLES:
+    """Raise UnsupportedSlideError unless the page is 8-bit RGB, in one plane and `axes` of one image."""
+    if page.photometric not in {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR} or page.samplesperpixel not in {3, 4}:
         found = f"{page.photometric.name} with {page.samplesperpixel} sample(s) per pixel"
         raise UnsupportedSlideError(
             path, f"is not brightfield RGB: {found}", "fluorescence and grey images have no DAB"
@@ -70,8 +66,8 @@ def check_brightfield(path: Path, page: Any, axes: str = "YXS") -> None:
         raise UnsupportedSlideError(path, problem, "export it as 8-bit RGB")
     if page.bitspersample != 8:
         raise UnsupportedSlideError(path, f"has {page.bitspersample} bits per colour, not 8", "export it as 8-bit RGB")
-    if axes not in {"YXS", "SYX"}:
-        raise UnsupportedSlideError(path, f"is not one RGB image (axes {axes})", "export one RGB image")
+    if axes != "YXS" or page.planarconfig != PLANARCONFIG.CONTIG:
+        raise UnsupportedSlideError(path, f"is not one interleaved RGB plane (axes {axes})", "export one RGB plane")
 
 
 def check_complete(path: Path, tiff: TiffFile, pages: Sequence[Any]) -> None:

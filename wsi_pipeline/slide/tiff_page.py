@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG, TIFF
+from tifffile import COMPRESSION, PHOTOMETRIC, TIFF
 
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError
 from wsi_pipeline.geometry import Box, Size, ceil_div
 from wsi_pipeline.slide.border import BROKEN_REMEDY, library_errors
 from wsi_pipeline.slide.declared import check_jpeg, check_jpeg2000, decode_into
-from wsi_pipeline.slide.jpeg_stream import ends_early
 from wsi_pipeline.slide.tiff_structure import SEGMENT_PX_MAX
+
+JPEG_END, JPEG_END_WITHIN = b"\xff\xd9", 16
+"""End-of-image marker, which entropy-coded data cannot contain, and in how many last bytes of a tile it has to be."""
 
 J2K_COMPONENTS_AT = 42
 """Offset of the first component's depth and sampling steps in a JPEG 2000 codestream (ISO 15444-1, A.5.1)."""
@@ -38,17 +40,8 @@ BY_DECLARED_SIZE = frozenset({
 })  # fmt: skip
 """Streams whose decoders ask for the memory of the size that the stream declares, not of the tile."""
 
-COLOURS = 3
-"""Samples of a pixel that are red, green and blue; what follows is alpha or means nothing here (TIFF 6.0, tag 338)."""
-
-UPRIGHT = 1
-"""Orientation of pixels that are stored as they are shown: rows from the top, columns from the left (tag 274)."""
-
-Alpha = Literal["none", "associated", "unassociated"]
-"""What the first extra sample is: associated colours are multiplied by it already."""
-
 Decode = Callable[[bytes, int], NDArray[np.uint8]]
-"""From the bytes of a segment and its number in the page to its px, (h, w, samples of the segment)."""
+"""From the bytes of a tile and its index in the page to its px, (h, w, samples)."""
 
 
 class TiffPage:
@@ -62,19 +55,15 @@ class TiffPage:
         self._path = path
         self.is_tiled = bool(page.is_tiled)
         self.size = Size(page.imagewidth, page.imagelength)
-        self.alpha = _alpha_of(page)
-        self.extra_samples = int(page.samplesperpixel) - COLOURS
-        self.orientation = _orientation_of(page)
-        self.samples = COLOURS + (self.alpha != "none")
-        """How many samples of each px are decoded."""
-        self._is_planar = page.planarconfig == PLANARCONFIG.SEPARATE
+        self.samples = int(page.samplesperpixel)
         self.offsets, self.counts = tuple(page.dataoffsets), tuple(page.databytecounts)
         self.mapped: NDArray[np.uint8] | None = None
         if page.is_tiled:
             self.tile = Size(page.tilewidth, page.tilelength)
         elif page.is_memmappable:
             self.tile = VIRTUAL_TILE
-            self.mapped = _mapped(path, page)[..., : self.samples]
+            shape = (*self.size[::-1], self.samples)
+            self.mapped = np.memmap(path, np.uint8, "r", self.offsets[0], shape)
         else:
             self.tile = Size(page.imagewidth, min(page.rowsperstrip, page.imagelength))
         if self.tile.width * self.tile.height > SEGMENT_PX_MAX:
@@ -82,10 +71,8 @@ class TiffPage:
             raise UnsupportedSlideError(path, problem, "convert it to a tiled pyramidal TIFF, for example with vips")
         self.columns = ceil_div(self.size.width, self.tile.width)
         self.rows = ceil_div(self.size.height, self.tile.height)
-        self.holes = frozenset(
-            number % (self.columns * self.rows) for number, count in enumerate(self.counts) if not count
-        )
-        """Indices of the tiles that were never written, or lack a colour."""
+        self.holes = frozenset(index for index, count in enumerate(self.counts) if not count)
+        """Indices of the tiles that were never written."""
         self._is_jpeg = page.compression in JPEGS
         self._check = _check_of(page)
         self._decode = _decoder(path, page)
@@ -106,61 +93,27 @@ class TiffPage:
         inside = (part_lv.intersection(box_lv) for part_lv in parts_lv)
         return sorted({index for part_lv in inside if part_lv.area for index in self.touched(part_lv)})
 
-    def segments(self, index: int) -> tuple[int, ...]:
-        """Return the numbers of the segments that hold a tile: one, or one for each sample of separate planes."""
-        tiles = self.columns * self.rows
-        return tuple(index + plane * tiles for plane in range(self.samples)) if self._is_planar else (index,)
-
-    def decode(self, data: Sequence[bytes], index: int) -> NDArray[np.uint8]:
+    def decode(self, data: bytes, index: int) -> NDArray[np.uint8]:
         """Return the (h, w, samples) px of one tile, at least as far as the level reaches.
 
-        `data` are the bytes of its `segments`. Raises CorruptSlideError for damaged or short data.
+        Raises CorruptSlideError for damaged or short data.
         """
-        numbers = self.segments(index)
-        planes = [self._decode_segment(part, number, index) for part, number in zip(data, numbers, strict=True)]
-        return planes[0] if len(planes) == 1 else np.concatenate([plane[..., :1] for plane in planes], axis=2)
-
-    def _decode_segment(self, data: bytes, number: int, index: int) -> NDArray[np.uint8]:
-        """Return the px of the segment `number`, all or one plane of the tile `index`. Raises CorruptSlideError."""
         tile_lv = self.box(index)
         place = f"at {tile_lv.x}, {tile_lv.y}"
-        if len(data) < self.counts[number]:
+        if len(data) < self.counts[index]:
             raise CorruptSlideError(self._path, f"ends within the tile {place}", BROKEN_REMEDY)
         # The decoder fills up streams that end early without a word; OpenSlide calls them broken, and so do we.
-        if self._is_jpeg and ends_early(data):
+        if self._is_jpeg and len(data) - data.find(JPEG_END) > JPEG_END_WITHIN:
             raise CorruptSlideError(self._path, f"has a JPEG tile that ends early {place}", BROKEN_REMEDY)
         with library_errors(self._path, f"has a broken tile {place}"):
             if self._check is not None:
                 self._check(data, self.tile)
-            pixels = self._decode(data, number)
+            pixels = self._decode(data, index)
         inside = tile_lv.intersection(Box(0, 0, *self.size))
-        least = np.array([inside.height, inside.width, 1 if self._is_planar else self.samples])
+        least = np.array([inside.height, inside.width, self.samples])
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or (pixels.shape < least).any():
             raise CorruptSlideError(self._path, f"has a tile of the wrong size {place}", BROKEN_REMEDY)
-        return pixels if self._is_planar else pixels[..., : self.samples]
-
-
-def _alpha_of(page: Any) -> Alpha:
-    """Return what the first extra sample of a page is; one that is not declared to be alpha is none."""
-    extra = tuple(page.extrasamples)
-    if extra[:1] == (EXTRASAMPLE.ASSOCALPHA,):
-        return "associated"
-    return "unassociated" if extra[:1] == (EXTRASAMPLE.UNASSALPHA,) else "none"
-
-
-def _orientation_of(page: Any) -> int:
-    """Return the Orientation tag's value, UPRIGHT where it is absent or says nothing that is defined."""
-    tag = page.tags.get("Orientation")
-    value = tag.value if tag is not None else UPRIGHT
-    return int(value) if value in range(2, 9) else UPRIGHT
-
-
-def _mapped(path: Path, page: Any) -> NDArray[np.uint8]:
-    """Return all samples of an uncompressed page in one piece, (h, w, samples), without reading it."""
-    height, width, samples = page.imagelength, page.imagewidth, page.samplesperpixel
-    if page.planarconfig == PLANARCONFIG.SEPARATE:
-        return np.memmap(path, np.uint8, "r", page.dataoffsets[0], (samples, height, width)).transpose(1, 2, 0)
-    return np.memmap(path, np.uint8, "r", page.dataoffsets[0], (height, width, samples))
+        return pixels
 
 
 def _check_of(page: Any) -> Callable[[bytes, Size], None] | None:
@@ -195,15 +148,14 @@ def _decoder(path: Path, page: Any) -> Decode:
 
 def _bounded(page: Any) -> Decode:
     """Return what decodes tiles or strips of a codec that goes by the size that each declares."""
-    codec = TIFF.DECOMPRESSORS[page.compression]
-    samples = () if page.planarconfig == PLANARCONFIG.SEPARATE else (page.samplesperpixel,)
+    codec, samples = TIFF.DECOMPRESSORS[page.compression], page.samplesperpixel
     width, height = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
     rests = (
         page.imagelength % height or height,
         page.imagewidth % width or width,
     )  # of those at the lower and right edge
-    shapes = sorted({(rows, columns, *samples) for rows in (rests[0], height) for columns in (rests[1], width)})
-    return lambda data, _index: np.atleast_3d(decode_into(codec, data, shapes))
+    shapes = sorted({(rows, columns, samples) for rows in (rests[0], height) for columns in (rests[1], width)})
+    return lambda data, _index: decode_into(codec, data, shapes)
 
 
 def _aperio_rgb(data: bytes, _index: int) -> NDArray[np.uint8]:

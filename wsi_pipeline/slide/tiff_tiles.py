@@ -55,9 +55,7 @@ class TiffTiles:
         """
         page, holes = self._pages[level], self._holes[level]
         if page.mapped is not None:
-            return _as_pixels(
-                page, np.ascontiguousarray(page.mapped[box_lv.y : box_lv.bottom, box_lv.x : box_lv.right])
-            )
+            return _as_pixels(np.array(page.mapped[box_lv.y : box_lv.bottom, box_lv.x : box_lv.right]))
         out = np.empty((box_lv.height, box_lv.width, page.samples), np.uint8)
 
         def fill(index: int) -> None:
@@ -72,20 +70,19 @@ class TiffTiles:
             for index in written:
                 fill(index)
         if len(written) == len(wanted):
-            return _as_pixels(page, out)
+            return _as_pixels(out)
         valid = np.ones(out.shape[:2], bool)
         for index in holes.intersection(wanted):
             window = _window(page.box(index).intersection(box_lv), box_lv)
             out[window], valid[window] = WHITE, False
-        return _as_pixels(page, out, valid)
+        return _as_pixels(out, valid)
 
     def _decoded(self, level: int, index: int) -> NDArray[np.uint8]:
         """Return the (h, w, samples) px of one tile or strip."""
         page, kept = self._pages[level], self._kept
         if kept is not None and kept[0] == (level, index):
             return kept[1]
-        data = [self._bytes(page.offsets[number], page.counts[number]) for number in page.segments(index)]
-        pixels = page.decode(data, index)
+        pixels = page.decode(self._bytes(page.offsets[index], page.counts[index]), index)
         if pixels.shape[0] * pixels.shape[1] >= SEGMENT_PX_KEPT:
             self._kept = (level, index), pixels
         return pixels
@@ -111,11 +108,11 @@ def _window(common: Box, frame: Box) -> tuple[slice, slice]:
     return slice(y, y + common.height), slice(x, x + common.width)
 
 
-def _as_pixels(page: TiffPage, pixels: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None) -> LevelPixels:
-    """Return (h, w, samples) px of a page as RGB with the mask of what was written and not transparent."""
-    if page.alpha == "none":
+def _as_pixels(pixels: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None) -> LevelPixels:
+    """Return (h, w, 3 or 4) px as RGB with the mask of what was written and not transparent."""
+    if pixels.shape[2] == 3:
         return LevelPixels(pixels, valid)
-    rgb, opaque = split_alpha(pixels, associated=page.alpha == "associated")
+    rgb, opaque = split_alpha(pixels)
     if valid is None or opaque is None:
         return LevelPixels(rgb, opaque if valid is None else valid)
     return LevelPixels(rgb, valid & opaque)
