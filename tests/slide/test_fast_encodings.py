@@ -24,6 +24,7 @@ from tests.slide.against_openslide import (
     without,
     without_jfif,
 )
+from wsi_pipeline.errors import UnsupportedSlideError
 from wsi_pipeline.slide import open_slide
 
 APERIO = "Aperio Image Library v12|AppMag = 20|MPP = 0.499"
@@ -131,7 +132,7 @@ def test_jpeg_as_scanners_write_it(
     assert np.abs(decoded(path, 0).astype(int) - scan).mean() < 12
 
 
-def test_jfif_tagged_rgb_is_left_to_openslide(write_encoded: Callable[..., Path]) -> None:
+def test_jfif_tagged_rgb_is_what_it_was_made_from(write_encoded: Callable[..., Path]) -> None:
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     ramp = np.dstack([x / 3, y / 2, 255 - x / 3]).astype(np.uint8)
     tiles = [imagecodecs.jpeg8_encode(tile, level=95) for tile in padded_tiles(ramp, 128)]
@@ -141,6 +142,8 @@ def test_jfif_tagged_rgb_is_left_to_openslide(write_encoded: Callable[..., Path]
     assert furthest(decoded(path, 0), ramp) < 12
     assert furthest(drawn(path, 0), ramp) > 100
     with open_slide(path) as slide:
-        assert slide.info.reader == "openslide"
-        assert "differs by up to" in slide.info.warnings[0]
-        assert np.array_equal(slide.overview(1).rgb, drawn(path, 0))
+        assert (slide.info.reader, slide.info.openslide) == ("fast", False)
+        assert "viewers built on OpenSlide" in slide.info.warnings[0]
+        assert np.array_equal(slide.overview(1).rgb, tifffile.imread(path))
+    with pytest.raises(UnsupportedSlideError, match="not shown by OpenSlide"):
+        open_slide(path, reader="openslide")

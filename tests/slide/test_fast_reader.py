@@ -174,7 +174,8 @@ def test_a_tile_that_only_openslide_decodes_is_a_difference(svs: Path, monkeypat
 
 def test_another_process_opens_alike_without_asking_openslide_again(svs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_slide(svs) as slide:
-        spec = pickle.loads(pickle.dumps(SlideSpec(svs, slide.info.reader, threads=2)))  # noqa: S301 - our own bytes
+        known = SlideSpec(svs, slide.info.reader, threads=2, openslide=slide.info.openslide)
+    spec = pickle.loads(pickle.dumps(known))  # noqa: S301 - our own bytes
 
     def draw(*_arguments: object) -> None:
         raise AssertionError("OpenSlide was asked")

@@ -75,8 +75,9 @@ def plan_run(request: ScoreRequest, info: SlideInfo, survey: Survey, grid: Grid,
     settings = request.settings
     seconds = settings.engine.open_seconds
     spec = SlideSpec(
-        request.slide.resolve(), info.reader, request.mpp, request.assume_mpp, open_seconds=seconds, levels=info.levels
-    )
+        request.slide.resolve(), info.reader, request.mpp, request.assume_mpp, open_seconds=seconds,
+        levels=info.levels, openslide=info.openslide,
+    )  # fmt: skip
     refusal = _refusal(survey)
     networks = Networks() if refusal else choose_networks(settings, request.weights_folder, survey.stain)
     if not refusal and survey.stain != "ihc" and networks.stainer is None:

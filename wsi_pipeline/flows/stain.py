@@ -73,7 +73,7 @@ def stain_slide(request: StainRequest) -> tuple[dict[str, Any], Path]:
             raise UnsupportedSlideError(request.slide, f"looks like {survey.stain}, not H&E", "say --stain he if it is")
         spec = SlideSpec(
             request.slide.resolve(), info.reader, request.mpp, request.assume_mpp, open_seconds=seconds,
-            levels=info.levels,
+            levels=info.levels, openslide=info.openslide,
         )  # fmt: skip
         plan = StainPlan(spec, grid, chosen.network, folder.work / IMAGE, folder.work / "statistics.npz")
         (folder.work / FOLDER).mkdir()

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_pipeline.geometry import Size, ceil_div
+from wsi_pipeline.slide.samples import SAMPLES_MAX
 
 TIMES_MAX = 2
 """How many times the px of its place a tile may declare: the last strip of an image is often stored in full."""
-
-SAMPLES_MAX = 4
 
 SCANS_MAX = 500
 """Most scans of a progressive JPEG, each of which goes over all px again; encoders write 10, the standard allows 64 per

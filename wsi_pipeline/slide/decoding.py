@@ -32,6 +32,9 @@ def decode_only(slide: Slide, box_l0: Box, downsample: int) -> int | None:
     written = [number for number in page.touched(box_lv) if number not in holes]
     with slide.info.path.open("rb") as file:
         for number in written:
-            file.seek(page.offsets[number])
-            page.decode(file.read(page.counts[number]), number)
+            pieces = []
+            for offset, count in page.pieces(number):
+                file.seek(offset)
+                pieces.append(file.read(count))
+            page.decode(pieces, number)
     return len(written)

@@ -40,7 +40,7 @@ class FastTiffReader(Reader):
         `threads` decode the tiles of a region at once: 1 where the caller reads from several threads or processes.
         """
         self.pages, self.threads = pages, threads
-        self._path = path
+        self.path = path
         self._openslide: OpenSlideReader | None = None
         self._drawing = threading.Lock()
         self.facts = replace(facts, reader="fast")
@@ -51,6 +51,11 @@ class FastTiffReader(Reader):
             holes = self.patched
             self._drawable = drawable_tiles(pages, holes)
         self.tiles = TiffTiles(path, pages, threads, holes)
+
+    def without_openslide(self, *warnings: str) -> FastTiffReader:
+        """Return a reader of the same file for which OpenSlide draws nothing."""
+        facts = replace(self.facts, openslide=False, warnings=(*self.facts.warnings, *warnings))
+        return FastTiffReader(self.path, facts, self.pages, self.threads)
 
     @cached_property
     def patched(self) -> list[frozenset[int]]:
@@ -84,7 +89,7 @@ class FastTiffReader(Reader):
     def _drawn(self, level: int, box_lv: Box) -> LevelPixels:
         """Return the px of a box as OpenSlide draws them. Raises CorruptSlideError where it cannot either."""
         with self._drawing:
-            self._openslide = self._openslide or OpenSlideReader(self._path, self.facts)
+            self._openslide = self._openslide or OpenSlideReader(self.path, self.facts)
             try:
                 return self._openslide.read_exactly(level, box_lv)
             except CorruptSlideError:  # which spoils the handle

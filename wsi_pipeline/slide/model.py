@@ -164,14 +164,18 @@ class Reader(ABC):
         self.close()
 
 
-def split_alpha(rgba: NDArray[np.uint8]) -> LevelPixels:
-    """Composite (h, w, 4) uint8 RGBA, straight alpha, on white, and return it with the mask of what was scanned."""
+def split_alpha(rgba: NDArray[np.uint8], *, is_premultiplied: bool = False) -> LevelPixels:
+    """Composite (h, w, 4) uint8 RGBA on white, and return it with the mask of what was scanned.
+
+    Alpha is straight, unless the colours are already multiplied by it.
+    """
     alpha = rgba[..., 3]
     rgb = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)
     if int(alpha.min()) == WHITE:
         return LevelPixels(rgb.view(np.uint8), None)
     weight = alpha[..., np.newaxis].astype(np.float32) / WHITE
-    blended = np.rint(rgb * weight + WHITE * (1 - weight)).astype(np.uint8)
+    drawn = rgb if is_premultiplied else rgb * weight
+    blended = np.rint(np.minimum(drawn + WHITE * (1 - weight), WHITE)).astype(np.uint8)
     valid = alpha >= OPAQUE_FROM
     blended[~valid] = WHITE
     return LevelPixels(blended, valid)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import openslide
+from openslide import OpenSlide, OpenSlideError
 
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError, UsageError
-from wsi_pipeline.slide.agreement import disagreement
+from wsi_pipeline.slide.agreement import settle
 from wsi_pipeline.slide.border import BROKEN_REMEDY, library_errors
 from wsi_pipeline.slide.deadline import OPEN_SECONDS, within
 from wsi_pipeline.slide.fast_reader import FastTiffReader
@@ -66,6 +66,8 @@ class SlideSpec:
     """How long opening may take, s."""
     levels: tuple[Level, ...] = ()
     """The levels as the process placed them that opened the slide first; empty: they are placed anew."""
+    openslide: bool | None = None
+    """Whether OpenSlide shows the slide alike, as an earlier opening found; None where that is to be found out."""
 
     def open(self) -> Slide:
         """Open the slide; raises what open_slide raises."""
@@ -89,10 +91,10 @@ def open_slide(
 ) -> Slide:
     """Open a slide: tiled TIFFs with the fast reader, others with OpenSlide, else tiffslide, else as a plain image.
 
-    OME-Zarr folders are opened as they are. With `reader` "auto" the fast reader is compared with OpenSlide on a few
-    tiles, and left for it with a warning where they differ; "fast" takes it at its word, as a second opening may.
-    `mpp` and `assume_mpp` in um/px; `threads` decode the tiles of one read of the fast reader. Levels are compared with
-    level 0, and what does not line up is left out with a warning.
+    OME-Zarr folders are opened as they are. The fast reader is compared with OpenSlide on a few tiles; where they
+    differ, the picture that the TIFF standard defines is shown, with a warning. `mpp` and `assume_mpp` in um/px;
+    `threads` decode the tiles of one read of the fast reader. Levels are compared with level 0, and what does not line
+    up is left out with a warning.
 
     Raises:
         UsageError: no such file, impossible option.
@@ -131,7 +133,7 @@ def _open(spec: SlideSpec) -> tuple[Reader, OpenReader]:
     """Return an open reader that could decode something, its levels placed, and what opens another one."""
     path = spec.path
     with library_errors(path, "cannot be opened"):
-        found = _open_folder(path, spec.reader) if path.is_dir() else _open_reader(path, spec.reader, spec.threads)
+        found = _open_folder(path, spec.reader) if path.is_dir() else _open_reader(spec)
         _check_sides(path, found)
         reopen = _reopener(path, found)
         seen = with_levels(first_look(path, found, reopen), reopen, spec.levels)
@@ -184,8 +186,9 @@ def _head(path: Path) -> bytes:
     return head
 
 
-def _open_reader(path: Path, reader: str, threads: int) -> Reader:
+def _open_reader(spec: SlideSpec) -> Reader:
     """Open the file with the wanted reader, or with the first that fits."""
+    path, reader = spec.path, spec.reader
     head = _head(path)
     is_tiff = head.startswith(TIFF_MAGICS)
     # A MIRAX slide is a JPEG with a data folder: without the folder, only the label and macro photograph is left.
@@ -197,45 +200,43 @@ def _open_reader(path: Path, reader: str, threads: int) -> Reader:
     if vendor and not is_partial:
         try:
             found = OpenSlideReader(path)
-        except openslide.OpenSlideError as error:
+        except OpenSlideError as error:
             if not (is_tiff and reader in {"auto", "fast"}):
                 raise _refusal(path, error) from error
         else:
             if reader == "openslide" or not found.beside:
-                return found if reader == "openslide" else _faster(found, found, reader, threads)
+                return _faster(spec, found, found)
     if is_tiff:
         tiff_reader = TiffSlideReader(path)  # a damaged file says so, whichever reader was wanted
         if reader == "tiffslide":
             return tiff_reader
         if reader in {"auto", "fast"}:
-            return _faster(tiff_reader, _openslide(path) if is_partial else None, reader, threads)
+            return _faster(spec, tiff_reader, _openslide(path) if is_partial else None)
     raise _rejection(path, reader, head, readable=is_tiff or is_image)
 
 
-def _faster(
-    found: OpenSlideReader | TiffSlideReader, oracle: OpenSlideReader | None, reader: str, threads: int
-) -> Reader:
-    """Return the fast reader where it can take the place of `found`, else that, or OpenSlide's where the two disagree.
+def _faster(spec: SlideSpec, found: OpenSlideReader | TiffSlideReader, oracle: OpenSlideReader | None) -> Reader:
+    """Return the fast reader where it can take the place of `found`, else that, or what `settle` makes of the two.
 
-    Raises UnsupportedSlideError where `reader` is "fast" and that cannot read the file.
+    Raises UnsupportedSlideError where the wanted reader cannot read the file, or not as the standard says.
     """
     if not found.pages or not all(page.is_tiled for page in found.pages):
-        if reader == "auto":
-            return found
-        raise _refused_by_name(found.path, reader)
-    fast = FastTiffReader(found.path, found.facts, found.pages, threads)
-    apart = disagreement(fast, oracle) if oracle is not None and reader == "auto" else ""
-    if oracle is None or not apart:
-        return fast
-    warning = f"OpenSlide reads the slide, since the fast reader shows something else: {apart}"
-    return OpenSlideReader(oracle.path, replace(oracle.facts, warnings=(*oracle.facts.warnings, warning)))
+        if spec.reader == "fast":
+            raise _refused_by_name(found.path, spec.reader)
+        return found
+    fast = FastTiffReader(found.path, found.facts, found.pages, spec.threads)
+    if spec.openslide is None:
+        return settle(fast, oracle, spec.reader)
+    if spec.reader == "openslide":
+        return found
+    return fast if spec.openslide else fast.without_openslide()
 
 
 def _openslide_vendor(path: Path) -> str | None:
     """Return the format that OpenSlide recognises, whatever it then makes of the file, or None."""
     try:
-        return openslide.OpenSlide.detect_format(path)
-    except openslide.OpenSlideError:
+        return OpenSlide.detect_format(path)
+    except OpenSlideError:
         return None
 
 
@@ -243,7 +244,7 @@ def _openslide(path: Path) -> OpenSlideReader | None:
     """Return OpenSlide's reader of a file, or None where it refuses it or shows another image."""
     try:
         found = OpenSlideReader(path)
-    except openslide.OpenSlideError:
+    except OpenSlideError:
         return None
     return None if found.beside else found
 
@@ -259,7 +260,7 @@ def _refused_by_name(path: Path, reader: str) -> UnsupportedSlideError:
     return UnsupportedSlideError(path, f"cannot be read with --reader {reader}", "leave the choice to auto")
 
 
-def _refusal(path: Path, error: openslide.OpenSlideError) -> CorruptSlideError | UnsupportedSlideError:
+def _refusal(path: Path, error: OpenSlideError) -> CorruptSlideError | UnsupportedSlideError:
     """Return the error for a file of a format that OpenSlide knows but does not open."""
     if "Couldn't get" in str(error):  # OpenSlide's words for a DICOM attribute that is absent, such as ImageType
         return UnsupportedSlideError(

@@ -14,6 +14,7 @@ from wsi_pipeline.slide.border import BROKEN_REMEDY
 from wsi_pipeline.slide.levels import make_levels
 from wsi_pipeline.slide.model import FileFacts, LevelPixels, MppCandidate, OtherImage, Reader, split_alpha
 from wsi_pipeline.slide.ome_xml import stated_candidates
+from wsi_pipeline.slide.samples import check_drawn_right, stored_order_note
 from wsi_pipeline.slide.tiff_header import (
     check_brightfield,
     check_complete,
@@ -156,6 +157,9 @@ class OpenSlideReader(Reader):
             check_complete(self.path, tiff, pages or matching)
             self._px_um = px_sizes(pages)
             self.pages = _decodable(self.path, pages)
+            self._notes += stored_order_note(matching[0])
+            if not self.pages:
+                check_drawn_right(self.path, matching[0])
             if vendor == "generic-tiff":  # what OpenSlide states there are the resolution tags
                 stated = []
             described = [] if self.beside else scan.image.ome.candidates()

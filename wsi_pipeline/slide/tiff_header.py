@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tifffile import PHOTOMETRIC, PLANARCONFIG, TiffFile
+from tifffile import TiffFile
 
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError
 from wsi_pipeline.geometry import Size
 from wsi_pipeline.slide.border import BROKEN_REMEDY
+from wsi_pipeline.slide.samples import COLOURS, NOT_RGB, RGB, SAMPLES_MAX
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # damage is told by our errors, once
 
 TIFF_ERRORS = (ValueError, RuntimeError, OSError, LookupError, TypeError, ArithmeticError, struct.error)
 """What tifffile and imagecodecs raise on damaged files: TiffFileError is a ValueError, codec errors RuntimeErrors."""
+
+RGB_AXES = frozenset({"YXS", "SYX"})
+"""Of pages whose colours lie together, or each in a plane."""
 
 
 def open_tiff(path: Path) -> TiffFile:
@@ -45,29 +49,21 @@ def pages_of_sizes(tiff: TiffFile, sizes: Sequence[Size]) -> list[Any]:
     return found if all(page is not None for page in found) else []
 
 
-def is_rgb(page: Any) -> bool:
-    """Return whether the page holds 8-bit colours."""
-    return bool(
-        page.photometric in {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR}
-        and page.samplesperpixel in {3, 4}
-        and page.bitspersample == 8
-    )
-
-
 def check_brightfield(path: Path, page: Any, axes: str = "YXS") -> None:
-    """Raise UnsupportedSlideError unless the page is 8-bit RGB, in one plane and `axes` of one image."""
-    if page.photometric not in {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR} or page.samplesperpixel not in {3, 4}:
+    """Raise UnsupportedSlideError unless the page is 8-bit RGB, one image by its `axes`, colours in planes or not."""
+    if page.photometric in NOT_RGB:
+        found, remedy = NOT_RGB[page.photometric]
+        raise UnsupportedSlideError(path, f"is not brightfield RGB but {found}", remedy)
+    if page.photometric not in RGB or not COLOURS <= page.samplesperpixel <= SAMPLES_MAX:
         found = f"{page.photometric.name} with {page.samplesperpixel} sample(s) per pixel"
-        raise UnsupportedSlideError(
-            path, f"is not brightfield RGB: {found}", "fluorescence and grey images have no DAB"
-        )
+        raise UnsupportedSlideError(path, f"is not brightfield RGB: {found}", "export it as 8-bit RGB")
     if page.bitspersample == 8 and page.dtype != np.uint8:
         problem = f"holds colours of type {page.dtype}, which may be negative"
         raise UnsupportedSlideError(path, problem, "export it as 8-bit RGB")
     if page.bitspersample != 8:
         raise UnsupportedSlideError(path, f"has {page.bitspersample} bits per colour, not 8", "export it as 8-bit RGB")
-    if axes != "YXS" or page.planarconfig != PLANARCONFIG.CONTIG:
-        raise UnsupportedSlideError(path, f"is not one interleaved RGB plane (axes {axes})", "export one RGB plane")
+    if axes not in RGB_AXES:
+        raise UnsupportedSlideError(path, f"is not one RGB image (axes {axes})", "export one RGB plane")
 
 
 def check_complete(path: Path, tiff: TiffFile, pages: Sequence[Any]) -> None:

@@ -17,7 +17,8 @@ from wsi_pipeline.slide.border import BROKEN_REMEDY
 from wsi_pipeline.slide.images import ImageFacts, choose_slide, kind_called
 from wsi_pipeline.slide.model import OtherImage
 from wsi_pipeline.slide.ome_xml import OmeImage, parse_ome
-from wsi_pipeline.slide.tiff_header import TIFF_ERRORS, is_rgb
+from wsi_pipeline.slide.samples import is_rgb
+from wsi_pipeline.slide.tiff_header import TIFF_ERRORS
 
 BY_SERIES = (
     "ome", "imagej", "lsm", "mmstack", "ndtiff", "fluoview", "stk", "sis", "scn", "qpi", "ndpi", "bif", "avs",

@@ -54,8 +54,9 @@ class TiffTiles:
         and not valid. Raises CorruptSlideError when a touched tile cannot be decoded.
         """
         page, holes = self._pages[level], self._holes[level]
-        if page.mapped is not None:
-            return _as_pixels(np.array(page.mapped[box_lv.y : box_lv.bottom, box_lv.x : box_lv.right]))
+        mapped = page.mapped(box_lv)
+        if mapped is not None:
+            return _as_pixels(mapped, page)
         out = np.empty((box_lv.height, box_lv.width, page.samples), np.uint8)
 
         def fill(index: int) -> None:
@@ -70,22 +71,26 @@ class TiffTiles:
             for index in written:
                 fill(index)
         if len(written) == len(wanted):
-            return _as_pixels(out)
+            return _as_pixels(out, page)
         valid = np.ones(out.shape[:2], bool)
         for index in holes.intersection(wanted):
             window = _window(page.box(index).intersection(box_lv), box_lv)
             out[window], valid[window] = WHITE, False
-        return _as_pixels(out, valid)
+        return _as_pixels(out, page, valid)
 
     def _decoded(self, level: int, index: int) -> NDArray[np.uint8]:
         """Return the (h, w, samples) px of one tile or strip."""
         page, kept = self._pages[level], self._kept
         if kept is not None and kept[0] == (level, index):
             return kept[1]
-        pixels = page.decode(self._bytes(page.offsets[index], page.counts[index]), index)
+        pixels = page.decode(self.data(level, index), index)
         if pixels.shape[0] * pixels.shape[1] >= SEGMENT_PX_KEPT:
             self._kept = (level, index), pixels
         return pixels
+
+    def data(self, level: int, index: int) -> list[bytes]:
+        """Return the bytes of one tile or strip, piece by piece."""
+        return [self._bytes(offset, count) for offset, count in self._pages[level].pieces(index)]
 
     def _bytes(self, offset: int, count: int) -> bytes:
         """Return `count` bytes of the file, fewer at its end."""
@@ -108,11 +113,11 @@ def _window(common: Box, frame: Box) -> tuple[slice, slice]:
     return slice(y, y + common.height), slice(x, x + common.width)
 
 
-def _as_pixels(pixels: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None) -> LevelPixels:
+def _as_pixels(pixels: NDArray[np.uint8], page: TiffPage, valid: NDArray[np.bool_] | None = None) -> LevelPixels:
     """Return (h, w, 3 or 4) px as RGB with the mask of what was written and not transparent."""
     if pixels.shape[2] == 3:
         return LevelPixels(pixels, valid)
-    rgb, opaque = split_alpha(pixels)
+    rgb, opaque = split_alpha(pixels, is_premultiplied=page.is_premultiplied)
     if valid is None or opaque is None:
         return LevelPixels(rgb, opaque if valid is None else valid)
     return LevelPixels(rgb, valid & opaque)

@@ -15,6 +15,7 @@ from wsi_pipeline.slide.border import BROKEN_REMEDY
 from wsi_pipeline.slide.levels import make_levels
 from wsi_pipeline.slide.model import FileFacts, LevelPixels, MppCandidate, Reader
 from wsi_pipeline.slide.ome_xml import stated_candidates
+from wsi_pipeline.slide.samples import stored_order_note
 from wsi_pipeline.slide.tiff_header import TIFF_ERRORS, check_brightfield, check_complete, open_tiff
 from wsi_pipeline.slide.tiff_images import find_scan
 from wsi_pipeline.slide.tiff_mpp import imagej_candidates, px_sizes, tag_candidates
@@ -51,6 +52,7 @@ class TiffSlideReader(Reader):
             candidates = [*scan.image.ome.candidates(), *vendor.mpp, *imagej_candidates(tiff, pages[0])]
             candidates += tag_candidates(pages[0])
             px_um = px_sizes(pages)
+            notes = stored_order_note(pages[0])
             self.path, self.pages = path, tuple(TiffPage(path, page) for page in pages)
         self._tiles = TiffTiles(path, self.pages)
         sizes = [page.size for page in self.pages]
@@ -62,7 +64,7 @@ class TiffSlideReader(Reader):
             bounds_l0=Box(0, 0, *sizes[0]),
             objective_power=vendor.power if vendor.power > 0 else None,
             mpp_candidates=tuple(candidates),
-            warnings=scan.warnings,
+            warnings=(*scan.warnings, *notes),
             other_images=scan.others,
         )
 
