@@ -6,7 +6,25 @@ can print a single line and a service can answer without a traceback.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+NO_TEXT = re.compile("[\ud800-\udfff]")
+"""Half letters, as which Python holds the bytes of a file name that are not UTF-8; no file or stream takes them."""
+
+NO_NAME = re.compile("[\ud800-\udfff\x00-\x1f\x7f-\x9f]")
+"""Those, and control characters, such as a line's end."""
+
+
+def printable(name: str | Path) -> str:
+    """Return a file name or path as it is written everywhere: what is no text as bytes in hexadecimal digits."""
+    return NO_NAME.sub(_in_digits, str(name))
+
+
+def _in_digits(found: re.Match[str]) -> str:
+    """Return a byte that is no text, a control character or half a letter in hexadecimal digits."""
+    code = ord(found[0])
+    return f"\\u{code:04x}" if 0xD800 <= code < 0xDC80 or code > 0xDCFF else f"\\x{code & 0xFF:02x}"
 
 
 class WsiHer2Error(Exception):
@@ -16,10 +34,9 @@ class WsiHer2Error(Exception):
 
     def __init__(self, subject: str | Path, problem: str, remedy: str = "") -> None:
         """Say that `subject` (file or option) has `problem`, and what to do about it (`remedy`)."""
-        self.subject = str(subject)
-        self.problem = problem
-        self.remedy = remedy
-        super().__init__(self.subject, problem, remedy)
+        self.subject = printable(subject)
+        self.problem, self.remedy = (NO_TEXT.sub(_in_digits, words) for words in (problem, remedy))
+        super().__init__(self.subject, self.problem, self.remedy)
 
     def __str__(self) -> str:
         """Return the one plain sentence that people read."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wsi_pipeline.cli.networks import Classifier, WeightsFolder
-from wsi_pipeline.errors import UsageError, WeightsError
+from wsi_pipeline.errors import UsageError, WeightsError, printable
 
 if TYPE_CHECKING:
     from wsi_pipeline.explain.tile import Explanation
@@ -82,7 +82,7 @@ def explain(  # noqa: PLR0913, PLR0917 - the options of the command
         rgb = RescaledSlide(opened, manifest.mpp).read(box)
     margin = None if class_ is None else list(UpperClass).index(class_)
     explanation = explain_tile(load_weights(found), rgb, CamChoice(margin, layer, method.value))
-    facts = _facts(explanation, opened.info, manifest, grid, box) | {"limit_logits": limit, "picture": str(out)}
+    facts = _facts(explanation, opened.info, manifest, grid, box) | {"limit_logits": limit, "picture": printable(out)}
     picture = explanation_picture(explanation, limit, _origin(facts), manifest.mpp)
     write_atomic(out, png_bytes(picture))
     sys.stdout.write(json.dumps(facts, indent=2, ensure_ascii=False) + "\n" if json_ else _text(facts))
@@ -124,7 +124,7 @@ def _facts(found: Explanation, info: SlideInfo, manifest: Manifest, grid: Grid, 
     margins = [round(value, 6) for value in found.margins.tolist()]
     return {
         "notice": NOTICE,
-        "slide": str(info.path),
+        "slide": printable(info.path),
         "model": {"name": manifest.name, "architecture": manifest.architecture, "mpp": manifest.mpp},
         "tile": {"number": grid.tile_number(box), **grid.shown(box)._asdict()},
         "class": manifest.class_names[int(found.probabilities.argmax())],

@@ -24,8 +24,9 @@ from wsi_pipeline.cli import (
     study,
     train,
 )
+from wsi_pipeline.cli.streams import patient_streams
 from wsi_pipeline.engine.interrupts import interruptible
-from wsi_pipeline.errors import EXIT_INTERRUPTED, ResourceError, UsageError, WsiHer2Error
+from wsi_pipeline.errors import EXIT_INTERRUPTED, OutputError, ResourceError, UsageError, WsiHer2Error
 
 app = typer.Typer(
     name="wsi-her2",
@@ -54,6 +55,17 @@ USAGE_MISTAKE: Any = typer.BadParameter.__bases__[0]
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
+    try:
+        with patient_streams():
+            code = _command()
+    except OSError as error:  # the command is through, but what it printed is not
+        code = _fail(f"stdout: cannot be written: {error.strerror}", OutputError.exit_code, None)
+    gc.freeze()  # Python would look for garbage in all that was imported, which takes it a fifth of a second
+    sys.exit(code)
+
+
+def _command() -> int:
+    """Run the command line and return its exit code."""
     debug = "--debug" in sys.argv
     if not debug:  # what libraries leave unfinished when a run fails would print tracebacks beside the one sentence
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
@@ -61,29 +73,28 @@ def main() -> None:
     try:
         code = interruptible(lambda: app(sys.argv[1:] or ["--help"], standalone_mode=False)) or 0
     except WsiHer2Error as error:
-        _fail(str(error), error.exit_code, error if debug else None)
+        return _fail(str(error), error.exit_code, error if debug else None)
     except USAGE_MISTAKE as error:
         where = error.ctx.command_path if error.ctx else "wsi-her2"
-        _fail(f"{error.format_message()} ({where} --help lists the options)", UsageError.exit_code, None)
+        return _fail(f"{error.format_message()} ({where} --help lists the options)", UsageError.exit_code, None)
     except MemoryError as error:
         failure = ResourceError("memory", "is exhausted", "use fewer workers: --set engine.workers=1")
-        _fail(str(failure), failure.exit_code, error if debug else None)
+        return _fail(str(failure), failure.exit_code, error if debug else None)
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     if code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this code without a word
-        _fail("interrupted; nothing was kept", EXIT_INTERRUPTED, None)
-    gc.freeze()  # Python would look for garbage in all that was imported, which takes it a fifth of a second
-    sys.exit(code)
+        return _fail("interrupted; nothing was kept", EXIT_INTERRUPTED, None)
+    return code
 
 
-def _fail(sentence: str, code: int, error: BaseException | None) -> None:
-    """Print one line (and the traceback under --debug) on stderr and end with `code`."""
+def _fail(sentence: str, code: int, error: BaseException | None) -> int:
+    """Print one line (and the traceback under --debug) on stderr and return `code`."""
     if error is not None:
         import traceback  # noqa: PLC0415
 
         traceback.print_exception(error, file=sys.stderr)
     sys.stderr.write(f"wsi-her2: {' '.join(sentence.split())}\n")
-    sys.exit(code)
+    return code
 
 
 if __name__ == "__main__":

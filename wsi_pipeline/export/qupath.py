@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from wsi_pipeline.errors import OutputError
+from wsi_pipeline.errors import OutputError, printable
 from wsi_pipeline.export.atomic import plain_disk_errors, write_atomic
 from wsi_pipeline.export.palette import qupath_classes
 from wsi_pipeline.export.qupath_script import SLIDE_ENTRY, LaidMap, Shown, run_script
@@ -115,9 +115,10 @@ def _project_json(final: Path, project: QuPathProject) -> dict[str, Any]:
     """Return the content of the .qpproj file."""
     final = final.absolute()
     now_ms = time.time_ns() // 1_000_000
-    images = [_entry(int(SLIDE_ENTRY), project.slide.name, (project.slide, project.reader), project.metadata)]
+    name = printable(project.slide.name)
+    images = [_entry(int(SLIDE_ENTRY), name, (project.slide, project.reader), project.metadata)]
     for number, image in enumerate(project.maps, start=int(SLIDE_ENTRY) + 1):
-        metadata = {"Map of": project.slide.name}
+        metadata = {"Map of": name}
         images.append(_entry(number, image.name, (final / PurePosixPath(image.path), "bioformats"), metadata))
     return {
         "version": QUPATH_VERSION,

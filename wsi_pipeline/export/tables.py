@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from wsi_pipeline.errors import OutputError
+from wsi_pipeline.errors import NO_TEXT, OutputError, printable
 from wsi_pipeline.export.atomic import write_atomic
 
 if TYPE_CHECKING:
@@ -47,7 +48,12 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise OutputError(path, f"cannot be JSON: {error}") from error
-    write_atomic(path, f"{text}\n".encode())
+    write_atomic(path, f"{NO_TEXT.sub(_escaped, text)}\n".encode())
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """Return a byte of a file name that is no text as `printable` writes it, in JSON."""
+    return printable(found[0]).replace("\\", "\\\\")
 
 
 def _as_bytes(metadata: Mapping[str, str]) -> dict[bytes, bytes]:

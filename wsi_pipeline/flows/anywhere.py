@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from wsi_pipeline.errors import OutputError, StorageError, UsageError
+from wsi_pipeline.errors import OutputError, StorageError, UsageError, printable
 from wsi_pipeline.export.atomic import LAST_PUBLISHED, plain_disk_errors, refuse_zarr_parent
 from wsi_pipeline.flows.at_hand import at_hand, bring, naming
 from wsi_pipeline.flows.request import ScoreRequest, silent
@@ -53,7 +53,7 @@ def slide_at_hand(word: str) -> Iterator[tuple[Path, str]]:
     """
     if not is_url(word):
         path = local_path(word)
-        yield path, str(path)
+        yield path, printable(path)
         return
     origin = RemotePath.alone(Address.of(word))
     with _workplace(None) as place, naming(origin, place / "slide"):

@@ -146,7 +146,9 @@ def _below(folder: Place, leave_out: Place, seen: set[Place]) -> Iterator[SlideI
             return
         seen.add(real)
         inside = list(_scan(folder, leave_out, seen))
-    except PermissionError:  # opening it will fail too, and say so in the summary
+    except FileNotFoundError:  # deleted a moment ago
+        return
+    except OSError:  # opening it will fail too, and say so in the summary
         inside = [SlideInput(folder, folder)]
     if not inside and folder.suffix.lower() in SLIDES | OTHER_SLIDES:
         inside = [SlideInput(folder, folder)]
@@ -173,9 +175,16 @@ def parts_of_slides(files: Iterable[Place]) -> set[Place]:
         if suffix == ".mrxs":
             parts.add(file.with_suffix(""))
         elif suffix in {".vms", ".vmu"}:
-            named = _head(file).decode("latin-1").splitlines()
-            parts |= {file.with_name(line.partition("=")[2].strip()) for line in named if "=" in line}
+            parts |= {file.with_name(name) for name in _names_in(_head(file))}
     return parts
+
+
+def _names_in(index: bytes) -> Iterator[str]:
+    """Yield the values of an index file that may be names of files beside it, in the encodings that may be meant."""
+    values = {line.partition(b"=")[2].strip() for line in index.splitlines() if b"=" in line}
+    for name in {text for value in values for text in (os.fsdecode(value), value.decode("latin-1"))}:
+        if name not in {"", ".", ".."} and "/" not in name and "\0" not in name:
+            yield name
 
 
 def is_dicom(file: Place) -> bool:
@@ -209,8 +218,11 @@ def group_series(files: Iterable[Place]) -> list[list[Place]]:
 
 
 def _size(file: Place) -> int:
-    """Return the bytes of a file."""
-    return file.stat().st_size if isinstance(file, Path) else file.size()
+    """Return the bytes of a file, 0 where it is gone."""
+    try:
+        return file.stat().st_size if isinstance(file, Path) else file.size()
+    except OSError:
+        return 0
 
 
 def _head(file: Place) -> bytes:

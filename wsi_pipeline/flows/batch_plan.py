@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from glob import has_magic
 from pathlib import Path, PurePosixPath
 
-from wsi_pipeline.errors import UsageError
+from wsi_pipeline.errors import UsageError, printable
 from wsi_pipeline.flows.batch_inputs import (
     OTHER_SLIDES,
     SLIDES,
@@ -29,6 +30,11 @@ from wsi_pipeline.storage import Address, RemotePath, is_url, local_path, look
 
 RESERVED = ("summary.csv", "summary.parquet", "summary.html", "cases.csv", ".work")
 """Names in the results' folder that no run may take."""
+
+ZARR = re.compile(r"\.(zarr)", re.IGNORECASE)
+
+LONGEST_PART = 240
+"""Bytes of a folder's name; file systems take 255."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,7 @@ def _shared(folders: Sequence[Path]) -> Path | None:
 def _relative(path: Path, root: Path | None) -> str:
     """Return the path relative to `root` with forward slashes; bytes that are no text are written as such."""
     relative = path.relative_to(root or path.anchor).as_posix()
-    return os.fsencode(relative).decode("utf-8", "backslashreplace")
+    return printable(relative)
 
 
 def run_folders(names: Sequence[str]) -> list[str]:
@@ -177,7 +183,15 @@ def _folder_name(name: str, *, ending: bool) -> str:
     if ending and known:
         stem = path.name.replace(".", "_")
     parts = [*path.parts[:-1], stem]
-    return "/".join(part.replace(".zarr", "_zarr").replace(".ZARR", "_ZARR").replace(":", "_") for part in parts)
+    return "/".join(_fitting(ZARR.sub(r"_\1", part).replace(":", "_")) for part in parts)
+
+
+def _fitting(part: str) -> str:
+    """Return a part of a path that leaves room for "-2" and the like in what a file system takes."""
+    raw = part.encode()
+    if len(raw) <= LONGEST_PART:
+        return part
+    return f"{raw[: LONGEST_PART - 17].decode(errors='ignore')}-{hashlib.sha256(raw).hexdigest()[:16]}"
 
 
 def _same(folder: str) -> str:

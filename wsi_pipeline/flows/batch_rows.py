@@ -13,6 +13,7 @@ from wsi_pipeline.errors import (
     MissingMppError,
     UnsupportedSlideError,
     WsiHer2Error,
+    printable,
 )
 from wsi_pipeline.export.atomic import LAST_PUBLISHED
 from wsi_pipeline.flows.batch_inputs import OTHER_SLIDES, Place
@@ -110,7 +111,7 @@ def failed_row(slide: BatchSlide, error: BaseException, seconds: float) -> Slide
             said = re.sub(rf"/?[^\s'\"]*/{slide.id}/slide\b", str(source.parent), said)
         message = f"unexpected {type(error).__name__}: {said}"
     return SlideRow(
-        slide=slide.name, status=status, seconds=round(seconds, 2), message=" ".join(message.split()),
+        slide=slide.name, status=status, seconds=round(seconds, 2), message=printable(" ".join(message.split())),
         case=slide.source.case,
     )  # fmt: skip
 
@@ -122,6 +123,6 @@ def waiting_row(slide: BatchSlide) -> SlideRow:
 
 def _without_path(error: WsiHer2Error, path: Place) -> str:
     """Return the sentence of an error, without its subject where that is the slide."""
-    if error.subject != str(path):
+    if error.subject != printable(str(path)):
         return str(error)
     return f"{error.problem} ({error.remedy})" if error.remedy else error.problem

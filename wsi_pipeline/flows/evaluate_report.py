@@ -12,7 +12,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from wsi_pipeline.errors import UsageError
+from wsi_pipeline.errors import UsageError, printable
 from wsi_pipeline.export.atomic import RunFolder, write_atomic
 from wsi_pipeline.export.tables import write_json
 from wsi_pipeline.flows.evaluate import ALL, Block, Case, Evaluation
@@ -91,7 +91,7 @@ def slide_rows(found: Evaluation) -> list[Row]:
         for label, run in found.matched.pairs
     ]
     for run in found.matched.unlabelled:
-        rows.append(("", "", run.result.score, *[""] * 7, "no label", run.result.slide.path, str(run.path)))
+        rows.append(("", "", run.result.score, *[""] * 7, "no label", run.result.slide.path, printable(run.path)))
     return rows
 
 
@@ -105,7 +105,7 @@ def _slide_row(case: Case) -> Row:
         remark = f"{apart} {'category' if apart == 1 else 'categories'} apart"
     return (
         label.name, SCORES[label.label], *answers, result.confidence, "yes" if result.borderline else "no",
-        label.patient, case.scanner, remark, result.slide.path, str(case.run.path),
+        label.patient, case.scanner, remark, result.slide.path, printable(case.run.path),
     )  # fmt: skip
 
 
@@ -117,13 +117,13 @@ def record(found: Evaluation) -> dict[str, Any]:
         "notice": NOTICE,
         "date": datetime.now(UTC).date().isoformat(),
         "versions": versions(),
-        "truth": {"path": str(found.request.truth), "sha256": _sha256(found.request.truth)},
+        "truth": {"path": printable(found.request.truth), "sha256": _sha256(found.request.truth)},
         "options": found.request.options.model_dump(),
         "slides": {
             "labelled": len(matched.pairs),
             "with_result": len(found.cases),
             "without_result": [label.name for label, run in matched.pairs if run is None],
-            "results_without_label": [str(run.path) for run in matched.unlabelled],
+            "results_without_label": [printable(run.path) for run in matched.unlabelled],
         },
         "warnings": found.warnings,
         "agreement": [_block_record(block) for block in found.blocks],

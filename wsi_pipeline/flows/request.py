@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from wsi_pipeline.config import Settings
+from wsi_pipeline.errors import printable
 from wsi_pipeline.storage import Address, RemotePath
 
 Progress = Callable[[str, int, int], None]
@@ -50,7 +51,7 @@ class ScoreRequest:
     @property
     def slide_shown(self) -> str:
         """What records call the slide: its URL, or its path."""
-        return str(self.slide if self.origin is None else self.origin)
+        return printable(str(self.slide if self.origin is None else self.origin))
 
     @property
     def slide_linked(self) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wsi_pipeline.config import Settings
-from wsi_pipeline.errors import ClusterError, UnsupportedSlideError
+from wsi_pipeline.errors import ClusterError, UnsupportedSlideError, printable
 from wsi_pipeline.export.atomic import RunFolder, require_space
 from wsi_pipeline.export.ome_tiff import write_ome_tiff
 from wsi_pipeline.export.qupath import QuPathProject, write_qupath_project
@@ -110,7 +110,7 @@ def _record(
         "schema_version": SCHEMA_VERSION,
         "notice": VIRTUAL_NOTICE,
         "slide": {
-            "path": str(info.path),
+            "path": printable(info.path),
             "width": info.size_l0.width,
             "height": info.size_l0.height,
             "mpp_x": info.mpp.x,
