@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zlib
 from pathlib import Path
 
 import cv2
@@ -174,3 +175,28 @@ def test_large_images_are_refused_with_the_numbers_and_without_warnings(
     monkeypatch.setattr("wsi_pipeline.slide.image_reader.IMAGE_PX_MAX", 1000)
     fails(path, ResourceError, "613 x 389 px")
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_images_that_state_more_than_they_hold_are_refused_undecoded(
+    tmp_path: Path, scan: np.ndarray, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    path = tmp_path / f"scan.{suffix}"
+    Image.fromarray(scan[:40, :60] if suffix == "jpg" else scan).save(path)
+    data = bytearray(path.read_bytes())
+    if suffix == "png":
+        data[20:24] = (400_000).to_bytes(4, "big")
+        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    else:
+        at = data.index(b"\xff\xc0") + 5
+        data[at : at + 4] = (16_000).to_bytes(2, "big") * 2
+    path.write_bytes(data)
+    monkeypatch.setattr("wsi_pipeline.slide.image_reader._decode", pytest.fail)
+    fails(path, CorruptSlideError, "more than it holds")
+
+
+def test_a_large_white_png_holds_what_it_states(tmp_path: Path) -> None:
+    path = tmp_path / "white.png"
+    Image.new("RGB", (4200, 4100), "white").save(path)
+    with open_slide(path, mpp=0.25) as slide:
+        assert slide.info.size_l0 == (4200, 4100)

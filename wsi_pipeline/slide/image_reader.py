@@ -12,6 +12,7 @@ from PIL import JpegImagePlugin, PngImagePlugin
 from wsi_pipeline.errors import CorruptSlideError, ResourceError, UnsupportedSlideError
 from wsi_pipeline.geometry import Box, Size
 from wsi_pipeline.slide.border import BROKEN_REMEDY
+from wsi_pipeline.slide.image_content import check_content
 from wsi_pipeline.slide.levels import make_levels
 from wsi_pipeline.slide.model import FileFacts, LevelPixels, MppCandidate, Reader, split_alpha
 
@@ -46,6 +47,7 @@ class ImageReader(Reader):
             try:
                 image = plugin(file)
                 _check(path, image, depth=head[PNG_DEPTH_AT] if is_png else 8)
+                check_content(path, Size(*image.size), len(image.mode), is_png=is_png)
                 self._rgb, self._valid = _decode(image)
             except IMAGE_ERRORS as error:
                 raise CorruptSlideError(path, f"is a damaged image: {error}", BROKEN_REMEDY) from error
