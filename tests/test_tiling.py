@@ -79,3 +79,9 @@ def test_windows_of_tiles_cover_a_regions_map_once() -> None:
             assert covered[window].shape == (ceil_div(tile.height, step), ceil_div(tile.width, step))
             covered[window] += 1
         assert (covered == 1).all()
+
+
+def test_a_point_belongs_to_the_tile_that_it_lies_in_to_the_last_part_of_a_px() -> None:
+    grid = make_grid(Size(1000, 700), Mpp(0.25, 0.25), TilingOptions())
+    x, y = np.array([255.9, 256.0, 511.99, 999.9, 1000.0]), np.array([255.99, 255.6, 256.0, 699.7, 700.0])
+    assert grid.tiles_at(x, y).tolist() == [0, 1, 5, 11, 11]

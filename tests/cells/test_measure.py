@@ -177,6 +177,17 @@ def test_a_neighbour_farther_away_than_a_cell_is_wide_owns_no_wall(
     assert bool(cells.completeness[first] > 0.2) is seen
 
 
+def test_the_weak_part_of_a_membrane_decides_how_intense_it_is(canvas: Canvas) -> None:
+    """Three fifths of it are strong, two fifths weak: the 35 % quantile lies in the weak part."""
+    canvas.nucleus(200.0, 170.0)
+    canvas.membrane(200.0, 170.0, od=0.4)
+    canvas.membrane(200.0, 170.0, od=1.1, share=0.58)
+    cells = only_cell(canvas)
+    assert cells.completeness[0] > 0.9
+    assert cells.intensity[0] == pytest.approx(0.4, rel=0.2)
+    assert class_of(cells) == "2"
+
+
 def test_a_stained_stretch_without_a_cell_behind_it_stays(canvas: Canvas) -> None:
     canvas.nucleus(300.0, 200.0)
     canvas.membrane(300.0, 200.0, od=0.6, share=0.4, at_um=5.0)

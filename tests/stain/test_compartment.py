@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from wsi_pipeline.geometry import Mpp
-from wsi_pipeline.stain.compartment import NuclearStainOptions, StainedArea, find_bodies, why_nuclear
+from wsi_pipeline.stain.compartment import NuclearStainOptions, StainedArea, find_bodies, smoothed, why_nuclear
 
 OPTIONS = NuclearStainOptions()
 MPP = Mpp(0.5, 0.52)
@@ -27,7 +27,7 @@ def disc(plane: np.ndarray, x: float, y: float, radius_um: float, od: float) -> 
 
 
 def seen(plane: np.ndarray) -> np.ndarray:
-    return gaussian_filter(plane, 0.4).astype(np.float32)
+    return smoothed(gaussian_filter(plane, 0.4).astype(np.float32), MPP)
 
 
 def test_a_stained_nucleus_is_found_where_it_is_and_as_large_as_it_is() -> None:

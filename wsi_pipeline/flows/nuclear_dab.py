@@ -30,12 +30,16 @@ def stained_by_piece(
 
     `piece` (h, w): number of the piece at each map px, 0 where nothing counts. A body counts where its centre lies.
     """
-    bodies = find_bodies(nuclei.dab, nuclei.mpp, options)
+    density = smoothed(nuclei.dab, nuclei.mpp)
+    bodies = find_bodies(density, nuclei.mpp, options)
     x, y = (place * nuclei.step + 0.5 * (nuclei.step - 1) for place in (bodies.x, bodies.y))
     inside = (x >= core.x) & (x < core.right) & (y >= core.y) & (y < core.bottom)
     column, row = (((x - core.x)[inside] // map_px).astype(int), ((y - core.y)[inside] // map_px).astype(int))
     owner = piece[np.minimum(row, piece.shape[0] - 1), np.minimum(column, piece.shape[1] - 1)]
-    stained = _stained_share(nuclei, core, piece.shape, map_px, options)
+    grid = Box(
+        core.x // nuclei.step, core.y // nuclei.step, *(ceil_div(side * map_px, nuclei.step) for side in piece.T.shape)
+    )
+    stained = _stained_share(density, grid, piece.T.shape, options.stained_od)
     px_um2 = nuclei.mpp.x * nuclei.mpp.y * (map_px / nuclei.step) ** 2
     numbers = np.unique(piece[piece > 0])
     area = bodies.area_um2[inside]
@@ -47,15 +51,12 @@ def stained_by_piece(
 
 
 def _stained_share(
-    nuclei: Nuclei, core: Box, shape: tuple[int, ...], map_px: int, options: NuclearStainOptions
+    density: NDArray[np.float32], core: Box, size_map: tuple[int, ...], stained_od: float
 ) -> NDArray[np.float32]:
-    """Return the share of each map px of `core` that is stained, (h, w) 0-1."""
-    step, (rows, columns) = nuclei.step, shape
-    top, left = core.y // step, core.x // step
-    height, width = ceil_div(rows * map_px, step), ceil_div(columns * map_px, step)
-    stained = (smoothed(nuclei.dab, nuclei.mpp) > options.stained_od).astype(np.float32)
-    part = stained[top : top + height, left : left + width]
-    return np.asarray(cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.float32)
+    """Return the share of each map px of `core` (px of `density`) that is stained, (h, w) 0-1; `size_map` is (w, h)."""
+    part = density[core.y : core.bottom, core.x : core.right]
+    stained = (part > stained_od).astype(np.float32)
+    return np.asarray(cv2.resize(stained, size_map, interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
 def stained_in_places(
@@ -69,8 +70,9 @@ def stained_in_places(
     total[0] = ANYWHERE
     for rgb in tissue_patches(slide, grid, survey.within, survey.downsample):
         dab, mpp = _halved(unmix(rgb, survey.white.rgb, vectors).dab, grid.mpp)
-        bodies = find_bodies(dab, mpp, options)
-        stained = float((smoothed(dab, mpp) > options.stained_od).sum()) * mpp.x * mpp.y
+        density = smoothed(dab, mpp)
+        bodies = find_bodies(density, mpp, options)
+        stained = float((density > options.stained_od).sum()) * mpp.x * mpp.y
         total[1:] += len(bodies.x), bodies.area_um2.sum(), stained
     return dict(zip(NAMES, total[:, None], strict=True))
 
