@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from wsi_pipeline.geometry import Box
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 """Major number changes when a field changes meaning or goes, minor when one is added."""
 
 NOTICE = "Research use only. Not a medical device; not for diagnosis."
@@ -65,7 +65,10 @@ class ScoreRecord(_Record):
     category: Category
     reason: str
     borderline: bool
-    shares: dict[str, float] | None = Field(description="percent of tumour cells: 0, 1+, 2+, 2i, 3+")
+    shares: dict[str, float] | None = Field(description="percent of tumour cells: 0, 1+, 2+, 2i, 3+; null: not scored")
+    measured_shares: dict[str, float] | None = Field(
+        None, description="the same where nothing is scored: measured, and no evidence of the HER2 class"
+    )
     deciding_share: ShareRecord | None
     h_score: float | None = Field(description="0-300")
     tumour_cells: int
@@ -131,6 +134,9 @@ class Result(_Record):
     reason: str
     borderline: bool
     shares: dict[str, float] | None
+    measured_shares: dict[str, float] | None = Field(
+        None, description="shares where nothing is scored: measured, and no evidence of the HER2 class"
+    )
     deciding_share: ShareRecord | None
     h_score: float | None
     cells: CellCounts

@@ -7,6 +7,7 @@ measured on the IHC, in the places of the H&E slide.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from wsi_pipeline.flows.request import ScoreRequest  # noqa: E402
 from wsi_pipeline.flows.score import score_slide  # noqa: E402
 from wsi_pipeline.geometry import Box  # noqa: E402
 from wsi_pipeline.models import registry  # noqa: E402
+from wsi_pipeline.models.choosing import choose_weights  # noqa: E402
 from wsi_pipeline.models.light_ihcnet import LightIHCNet  # noqa: E402
 from wsi_pipeline.models.manifest import ModelCard  # noqa: E402
 from wsi_pipeline.models.pspstain import LIGHT_WIDTH, Generator  # noqa: E402
@@ -45,14 +47,22 @@ WIDTH, HEIGHT = 2203, 1617
 """Level-0 px: nothing divides."""
 
 
+BELIEVED: dict[str, Any] = {"mpp": MODEL_MPP, "licence": "none", "marker": "HER2", "trained_on": "real tissue"}
+DOUBTED = {
+    "blind": {"trained_on": "phantoms"}, "unknown": {"trained_on": "unknown"}, "unmarked": {"marker": None},
+    "ki67": {"marker": "Ki-67"},
+}  # fmt: skip
+"""Weights whose stain is no evidence, and what their cards say otherwise."""
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(5)
     light = Generator(width=LIGHT_WIDTH, norm="folded").state_dict()
-    save_weights(light, "pspstain-light", ModelCard(name="stainer", mpp=MODEL_MPP, licence="none"), folder)
-    blind = ModelCard(name="blind", mpp=MODEL_MPP, licence="none", saw_real_tissue=False)
-    save_weights(light, "pspstain-light", blind, folder)
+    save_weights(light, "pspstain-light", ModelCard(name="stainer", **BELIEVED), folder)
+    for name, said in DOUBTED.items():
+        save_weights(light, "pspstain-light", ModelCard(name=name, **(BELIEVED | said)), folder)
     tiles = LightIHCNet().eval().state_dict()
     save_weights(tiles, "ihcnet-light", ModelCard(name="tiles", mpp=0.5, licence="none"), folder)
     return folder
@@ -133,13 +143,62 @@ def test_a_stainer_that_cannot_know_the_class_is_measured_but_scores_nothing(
         "3+", "not evaluable", "not evaluable", "none",
     )  # fmt: skip
     assert blind.reason == "the stainer never saw real tissue, so its stain is no evidence of HER2"
-    assert blind.shares == knowing.shares, "what was measured is told all the same"
+    assert blind.shares is blind.deciding_share is blind.h_score is None
+    assert blind.measured_shares == knowing.shares, "what was measured is told all the same"
+    assert knowing.measured_shares is None
+    project = (folder / "project.qpproj").read_text(encoding="utf-8")
+    assert "H-score" not in project
+    assert "H-score" in (knowing_folder / "project.qpproj").read_text(encoding="utf-8")
     assert blind.tiles is not None
     assert {blind.tiles.score, *(piece.score for piece in blind.pieces)} == {"not evaluable"}
-    assert blind.networks["stainer"]["saw_real_tissue"] is False
+    assert all(piece.shares is piece.h_score is None for piece in blind.pieces)
+    assert blind.networks["stainer"]["trained_on"] == "phantoms"
     assert (folder / "maps" / "her2_class.ome.zarr").exists()
     assert "3" in _painted(knowing_folder)
     assert not _painted(folder), "classes over the H&E would pass for evidence"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("unknown", "nobody said whether the stainer ever saw real tissue"), ("unmarked", "nobody said which marker")],
+)
+def test_what_nobody_said_is_not_believed(
+    pair: tuple[Path, Path], weights: Path, tmp_path: Path, name: str, reason: str
+) -> None:
+    result, _ = run(pair[0], tmp_path / "out", weights, models__stainer=name)
+    assert (result.score, result.shares, result.h_score) == ("not evaluable", None, None)
+    assert result.reason.startswith(reason)
+
+
+def test_a_stainer_of_another_marker_is_refused_before_work_starts(
+    pair: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(WeightsError, match="ki67: stains Ki-67, and this run is of HER2"):
+        run(pair[0], tmp_path / "out", weights, models__stainer="ki67")
+    assert not (tmp_path / "out").exists()
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for name in ("ki67.json", "ki67.safetensors"):
+        (alone / name).write_bytes((weights / name).read_bytes())
+    with pytest.raises(WeightsError, match="stains Ki-67"):
+        run(pair[0], tmp_path / "out", alone, models__stainer="auto", models__classifier="none")
+    for name in ("stainer.json", "stainer.safetensors"):
+        (alone / name).write_bytes((weights / name).read_bytes())
+    assert choose_weights("stainer", "auto", alone, prefer_full=False).manifest.name == "stainer"
+
+
+@pytest.mark.slow
+def test_a_stain_that_does_not_look_like_dab_is_no_evidence(
+    pair: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    """Random weights paint confetti, whatever is said of them; the figures are told."""
+    lenient = {"quality__least_brightness": 0.0, "quality__most_contrast": 0.5, "quality__least_contrast": 0.0}
+    result, _ = run(pair[0], tmp_path / "out", weights, models__classifier="none", **lenient)
+    assert (result.score, result.shares, result.h_score) == ("not evaluable", None, None)
+    words = r"the virtual stain does not look like hematoxylin with DAB \((its colour is \d+ % pink, |\d+ px of its)"
+    assert re.match(words, result.reason), result.reason
 
 
 def _painted(folder: Path) -> set[str]:

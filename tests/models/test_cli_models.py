@@ -36,7 +36,7 @@ def checkpoint(tmp_path: Path) -> Path:
     return tmp_path / "net_G.pth"
 
 
-FACTS = ("--licence", "CC0-1.0", "--mpp", "0.46")
+FACTS = ("--licence", "CC0-1.0", "--mpp", "0.46", "--marker", "HER2")
 
 
 def test_import_list_show_verify(wsi_her2: Run, checkpoint: Path, tmp_path: Path) -> None:
@@ -131,3 +131,20 @@ def test_group_has_help(wsi_her2: Run) -> None:
     assert code == 0
     for name in ("list", "show", "verify", "import"):
         assert name in out
+
+
+def test_a_stainer_says_its_marker_and_what_it_saw(wsi_her2: Run, checkpoint: Path, tmp_path: Path) -> None:
+    facts = ("--licence", "CC0-1.0", "--mpp", "0.46")
+    code, _, err = wsi_her2("models", "import", checkpoint, "--name", "a", *facts)
+    assert code == 2
+    assert "--marker: is not given, and " in err
+    assert "say what it stains: --marker HER2" in err
+    assert not (tmp_path / "user" / "a.json").exists()
+    said = {"a": (("--marker", "Ki67"), ("Ki67", "unknown")),
+            "b": (("--marker", "HER2", "--trained-on", "real tissue"), ("HER2", "real tissue"))}  # fmt: skip
+    for name, (words, (marker, origin)) in said.items():
+        assert wsi_her2("models", "import", checkpoint, "--name", name, *facts, *words)[0] == 0
+        manifest = json.loads((tmp_path / "user" / f"{name}.json").read_text())
+        assert (manifest["marker"], manifest["trained_on"]) == (marker, origin)
+    code, _, err = wsi_her2("models", "import", checkpoint, "--name", "c", *facts, "--trained-on", "mice")
+    assert code == 2

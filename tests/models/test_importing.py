@@ -25,7 +25,7 @@ from wsi_pipeline.models.load import load_model  # noqa: E402
 from wsi_pipeline.models.manifest import ModelCard  # noqa: E402
 from wsi_pipeline.models.pspstain import LIGHT_WIDTH, Generator  # noqa: E402
 
-CARD = ModelCard(name="toy", mpp=0.5, licence="CC0-1.0", metrics={"kappa": 0.5})
+CARD = ModelCard(name="toy", mpp=0.5, licence="CC0-1.0", marker="HER2", metrics={"kappa": 0.5})
 KEY = "model.8.weight"
 
 

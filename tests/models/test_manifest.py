@@ -153,3 +153,30 @@ def test_manifests_need_no_torch() -> None:
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("said", "trained_on"),
+    [
+        ({}, "unknown"),
+        ({"saw_real_tissue": True}, "unknown"),  # imports assumed it
+        ({"saw_real_tissue": False}, "phantoms"),
+        ({"trained_on": "real tissue"}, "real tissue"),
+    ],
+)
+def test_what_nobody_said_of_weights_is_unknown(tmp_path: Path, said: dict[str, Any], trained_on: str) -> None:
+    manifest = read_manifest(write(tmp_path, **said))
+    assert (manifest.trained_on, manifest.saw_real_tissue) == (trained_on, trained_on == "real tissue")
+    assert (manifest.marker, manifest.stains_her2) == (None, None)
+    assert "saw_real_tissue" not in json.loads(manifest_json(manifest))
+
+
+@pytest.mark.parametrize(
+    ("marker", "is_her2"), [("HER2", True), ("HER-2/neu", True), ("c-erbB-2", True), ("Ki67", False), ("ER", False)]
+)
+def test_her2_has_several_names(tmp_path: Path, marker: str, is_her2: bool) -> None:
+    stainer = {"architecture": "pspstain", "class_names": [], "input_px": 256, "marker": marker}
+    assert read_manifest(write(tmp_path, **stainer)).stains_her2 is is_her2
+    if not is_her2:
+        with pytest.raises(WeightsError, match="marker belongs to a stainer"):
+            read_manifest(write(tmp_path, "tiles", marker=marker))

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from wsi_pipeline.stain.detect import detect_stain
-from wsi_pipeline.stain.white import estimate_white
+from wsi_pipeline.flows.passes import PAINTED_GLASS
+from wsi_pipeline.stain.detect import detect_stain, why_not_dab
+from wsi_pipeline.stain.white import correct_white, estimate_white
 
 pytestmark = pytest.mark.real
 
@@ -62,6 +63,21 @@ def test_the_stain_of_every_image_is_told(real_data: Path, expected: str, patter
         if guess.stain != expected:
             wrong[path.name] = guess
     assert not wrong
+
+
+def test_real_ihc_has_the_colours_asked_of_a_virtual_stain(real_data: Path) -> None:
+    found = {
+        kind: {
+            path.name: why_not_dab([picture(path)], correct_white(PAINTED_GLASS, [picture(path)]).rgb)
+            for pattern in patterns
+            for path in sorted(real_data.glob(pattern))
+        }
+        for kind, patterns in (("ihc", [*IHC, "her2/ezeher/*.jpg"]), ("he", HE[1:3]))
+    }
+    assert len(found["ihc"]) >= FEWEST["ihc"]
+    assert not {name: doubt for name, doubt in found["ihc"].items() if doubt}
+    assert len(found["he"]) == 16
+    assert all(found["he"].values())
 
 
 def test_fluorescence_is_unknown(real_data: Path) -> None:

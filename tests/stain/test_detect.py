@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
-from wsi_pipeline.stain.detect import detect_stain
+from wsi_pipeline.stain.detect import detect_stain, why_not_dab
 
 WHITE = (241.0, 238.0, 232.0)
 HEMATOXYLIN = np.array([0.65, 0.70, 0.29])
@@ -73,3 +75,28 @@ def test_fluorescence_is_unknown() -> None:
 
 def test_a_hue_of_no_stain_is_unknown() -> None:
     assert detect_stain([_patch([(np.array([0.6, 0.1, 0.6]), 0.8, 0.9)])], WHITE).stain == "unknown"
+
+
+GREEN = np.array([0.75, 0.25, 0.61])
+
+
+@pytest.mark.parametrize(
+    ("stains", "reason"),
+    [
+        ([(COUNTERSTAIN, 0.4, 0.5), (DAB, 0.8, 0.3)], ""),
+        ([(DAB, 0.6, 0.7)], ""),
+        ([(HEMATOXYLIN, 0.3, 0.3)], ""),
+        ([(HEMATOXYLIN, 0.5, 0.4), (EOSIN, 0.4, 0.8)], r"pink, .*; real IHC has less than 30 % pink"),
+        ([(DAB, 0.5, 0.5), (GREEN, 0.6, 0.4)], r"\d\d % other; real IHC has at most 10 % other"),
+        (
+            [(np.array([0.0, 0.0, 1.0]), 0.7, 0.7)],
+            r"\d\d % of its density is neither stain's; real IHC has at most 24 %",
+        ),
+        ([], r"^\d+ px of its tissue are stained, at least 500 needed"),
+    ],
+)
+def test_a_made_picture_must_have_the_colours_of_both_stains_and_no_others(
+    stains: list[tuple[np.ndarray, float, float]], reason: str
+) -> None:
+    found = why_not_dab([_patch(stains), _patch(stains, seed=2)], WHITE)
+    assert re.search(reason, found) if reason else not found, found

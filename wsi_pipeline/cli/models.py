@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, show, verify, import and export the weights of networks. Nothing is ever downloaded.")
 
-IMPORT_HINT = "add a checkpoint: wsi-her2 models import FILE --name NAME --licence LICENCE --mpp UM_PER_PX"
+IMPORT_HINT = (
+    "add a checkpoint: wsi-her2 models import FILE --name NAME --licence LICENCE --mpp UM_PER_PX "
+    '[--marker HER2 --trained-on "real tissue"]'
+)
 SOUND = "hash, tensors and fixture outputs agree"
 
 Folder = Annotated[
@@ -32,6 +35,14 @@ class ExportFormat(StrEnum):
 
     onnx = "onnx"
     wsinfer = "wsinfer"
+
+
+class TrainedOn(StrEnum):
+    """What weights saw while they were trained."""
+
+    real_tissue = "real tissue"
+    phantoms = "phantoms"
+    unknown = "unknown"
 
 
 @app.command("list")
@@ -115,7 +126,13 @@ def import_(  # noqa: PLR0913, PLR0917 - one option per fact
     name: Annotated[str, typer.Option(help="What the weights shall be called.")],
     licence: Annotated[str, typer.Option(help="Licence of the weights.")],
     mpp: Annotated[float, typer.Option(help="Pixel size the network was trained at, um/px.")],
-    training_data: Annotated[str, typer.Option(help="What it was trained on.")] = "unknown",
+    marker: Annotated[
+        str | None, typer.Option(help="What a stainer stains: HER2, Ki67, ER, ...; needed for every stainer.")
+    ] = None,
+    trained_on: Annotated[
+        TrainedOn, typer.Option(help="Unless it saw real tissue, nothing is scored on what a stainer stains.")
+    ] = TrainedOn.unknown,
+    training_data: Annotated[str, typer.Option(help="What it was trained on, in words.")] = "unknown",
     intended_use: Annotated[str, typer.Option(help="What it is for.")] = "Research use only, not for diagnosis.",
     features_relu: Annotated[bool, typer.Option(help="IHCNet whose weights come from Keras.")] = False,
     weights: Annotated[Path | None, typer.Option("--weights", help="Folder to write to; made when absent.")] = None,
@@ -126,8 +143,8 @@ def import_(  # noqa: PLR0913, PLR0917 - one option per fact
     from wsi_pipeline.models.registry import user_folder  # noqa: PLC0415
 
     card = _card(
-        name=name, licence=licence, mpp=mpp, training_data=training_data, intended_use=intended_use,
-        features_relu=features_relu,
+        name=name, licence=licence, mpp=mpp, marker=marker, trained_on=trained_on.value, training_data=training_data,
+        intended_use=intended_use, features_relu=features_relu,
     )  # fmt: skip
     require_models_extra()
     from wsi_pipeline.models.importing import import_checkpoint  # noqa: PLC0415
@@ -170,7 +187,7 @@ def export(
             sys.stdout.write(f"{field}: {facts[field]}\n")
 
 
-def _card(**facts: str | float | bool) -> ModelCard:
+def _card(**facts: str | float | bool | None) -> ModelCard:
     """Return the model card of the options. Raises UsageError that quotes the first bad one."""
     from pydantic import ValidationError  # noqa: PLC0415 - keeps --help quick
 

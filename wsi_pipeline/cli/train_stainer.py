@@ -29,6 +29,7 @@ def stainer(  # noqa: PLR0913, PLR0917 - the options of the command
     ] = None,
     mpp: Annotated[float | None, typer.Option(help="Pixel size of the pairs in a folder, um/px (0.46).")] = None,
     licence: Annotated[str, typer.Option(help="Licence of the weights; must suit that of the data.")] = "not stated",
+    marker: Annotated[str, typer.Option(help="What the pairs are stained for; a run takes stainers of HER2.")] = "HER2",
     classifier: Annotated[str | None, typer.Option(help="Weights that judge whether HER2 classes survive.")] = None,
     weights: WeightsFolder = None,
     device: Device = None,
@@ -51,7 +52,12 @@ def stainer(  # noqa: PLR0913, PLR0917 - the options of the command
 
     pairs = open_pairs(data, options, mpp)
     card = _card(
-        name=name, licence=licence, mpp=pairs.mpp, training_data=pairs.words, saw_real_tissue=pairs.saw_real_tissue
+        name=name,
+        licence=licence,
+        mpp=pairs.mpp,
+        training_data=pairs.words,
+        marker=marker,
+        trained_on="real tissue" if pairs.saw_real_tissue else "phantoms",
     )
     with reporter() as report:
         request = StainerRequest(

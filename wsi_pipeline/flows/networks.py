@@ -138,6 +138,9 @@ def _find(kind: Kind, settings: Settings, folder: Path | None, missing: list[str
         missing.append(MISSING[kind])
         return None
     manifest = weights.manifest
+    if manifest.stains_her2 is False:
+        problem = f"stains {manifest.marker}, and this run is of HER2"
+        raise WeightsError(f"--{kind} {manifest.name}", problem, "name a stainer of HER2, or --stainer none")
     runtime = choose_runtime(manifest.architecture, options)
     gpus = () if runtime.device == "cpu" else cuda_numbers(options)
     if gpus and settings.engine.executor == "dask":  # each GPU's worker sees that GPU only

@@ -62,7 +62,7 @@ def _write_project(folder: RunFolder, run: RunContext, outputs: dict[str, Any]) 
         "HER2 confidence": run.verdicts.confidence,
         "Notice": run.notice,
     }
-    if score.shares is not None:
+    if score.shares is not None and run.has_score:
         metadata["HER2 H-score"] = f"{score.shares.h_score:.0f}"
     project = QuPathProject(
         slide=run.request.slide_linked,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_pipeline.errors import ClusterError, CorruptSlideError
+from wsi_pipeline.flows.belief import why_no_evidence
 from wsi_pipeline.flows.driver import Driver
 from wsi_pipeline.flows.maps import FOLDER, VIRTUAL_IMAGE
 from wsi_pipeline.flows.memory_estimate import whole_need
@@ -26,6 +27,7 @@ from wsi_pipeline.flows.survey import Survey, tissue_patches
 from wsi_pipeline.flows.tile_region import TileOutcome, TilePlan, TileTask, process_tile_region
 from wsi_pipeline.provenance import Stopwatch
 from wsi_pipeline.slide import SlideSpec
+from wsi_pipeline.stain.detect import why_not_dab
 from wsi_pipeline.stain.white import WhitePoint, correct_white
 from wsi_pipeline.tiling import Grid, Region
 
@@ -37,8 +39,8 @@ PAINTED_GLASS = WhitePoint(255.0, 255.0, 255.0, "glass", 0.0)
 class Passed:
     """What the passes bring home.
 
-    `white`: I0 of what was measured; `spread`: how the work was spread; `unfinished`: blocks of the maps that lost a
-    region, so that nobody wrote their coarser levels.
+    `white`: I0 of what was measured; `disbelief`: why a virtual stain is no evidence, or empty; `spread`: how the work
+    was spread; `unfinished`: blocks of the maps that lost a region, so that nobody wrote their coarser levels.
     """
 
     white: WhitePoint
@@ -46,6 +48,7 @@ class Passed:
     tiles: list[TileOutcome] = field(default_factory=list)
     cells: list[RegionOutcome] = field(default_factory=list)
     unfinished: list[Block] = field(default_factory=list)
+    disbelief: str = ""
     spread: dict[str, Any] = field(default_factory=lambda: {"executor": "none", "workers": 0})
 
 
@@ -73,7 +76,8 @@ def run_passes(plan: RunPlan, survey: Survey, request: ScoreRequest, watch: Stop
         if plan.networks.stainer is not None:
             passed.stain = work.stain(plan.networks.stainer.network)
             source, step = SlideSpec(plan.work / FOLDER / VIRTUAL_IMAGE, "zarr"), 1
-            passed.white = _virtual_white(source, survey, plan.grid)
+            passed.white, doubt = _virtual_colours(source, survey, plan.grid)
+            passed.disbelief = why_no_evidence(plan.networks.stainer.manifest, doubt)
         if plan.tile_grid is not None:
             passed.tiles = work.tiles(source, plan.tile_grid)
         if plan.measures_cells:
@@ -170,10 +174,17 @@ class _Work:
         return found
 
 
-def _virtual_white(source: SlideSpec, survey: Survey, grid: Grid) -> WhitePoint:
-    """Return the white of a virtual stain: the brightest that the generator makes inside tissue."""
+def _virtual_colours(source: SlideSpec, survey: Survey, grid: Grid) -> tuple[WhitePoint, str]:
+    """Return the white of a virtual stain, and why its colours cannot be those of hematoxylin with DAB, or nothing.
+
+    The white is the brightest that the generator makes inside tissue.
+    """
     with source.open() as stained:
-        return correct_white(PAINTED_GLASS, tissue_patches(stained, grid, survey.within, survey.downsample))
+        patches = tissue_patches(stained, grid, survey.within, survey.downsample)
+    white = correct_white(PAINTED_GLASS, patches)
+    if min(white.rgb) < 1:  # a channel that is black everywhere has no density
+        white = PAINTED_GLASS
+    return white, why_not_dab(patches, white.rgb)
 
 
 def _accepted(tiles: list[TileOutcome]) -> NDArray[np.int64]:

@@ -94,10 +94,10 @@ def _resized(mask: NDArray[np.bool_], size: tuple[int, int], scale: float) -> ND
 def _class_map(run: RunContext, size: tuple[int, int], px_per_l0: float) -> NDArray[np.uint8]:
     """Return the strongest class at each thumbnail px, (H, W) uint8: of cells, or of tiles where none were measured.
 
-    NO_CLASS everywhere when the stainer never saw real tissue: its classes over the H&E would pass for evidence.
+    NO_CLASS everywhere when a virtual stain is no evidence: its classes over the H&E would pass for some.
     """
     strength = np.zeros((size[1], size[0]), np.uint8)  # class index + 1, so that the strongest wins
-    if run.plan.blind:
+    if run.verdicts.disbelief:
         return np.full_like(strength, NO_CLASS)
     if run.gathered.cells:
         _draw_cells(strength, run, px_per_l0)

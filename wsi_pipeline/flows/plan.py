@@ -51,12 +51,6 @@ class RunPlan:
         return self.networks.stainer is not None
 
     @property
-    def blind(self) -> bool:
-        """Whether the stainer never saw real tissue, so that its stain is no evidence of the HER2 class."""
-        stainer = self.networks.stainer
-        return stainer is not None and not stainer.manifest.saw_real_tissue
-
-    @property
     def measures_cells(self) -> bool:
         """Whether cells are measured."""
         return self.evidence in {"cells", "cells and tiles"}

@@ -20,10 +20,6 @@ from wsi_pipeline.stain.compartment import described, looks_nuclear, why_nuclear
 NOTHING = SlideScore("not evaluable", "not evaluable", "", borderline=False, shares=None, interval=None, tumour_cells=0)
 """A score of nothing; its reason is to be filled in."""
 
-BLIND = "the stainer never saw real tissue, so its stain is no evidence of HER2"
-"""Why nothing is scored on a stain whose network cannot know the class."""
-
-
 DOUBTFUL_BODIES = 3
 """Stained nuclei from which a warning is due where they hold most of what is stained; one or two may be dust."""
 
@@ -32,7 +28,8 @@ DOUBTFUL_BODIES = 3
 class Verdicts:
     """The slide's score and that of each piece of tissue by its number, and the slide's score by kind of evidence.
 
-    `doubt`: a warning that the little that is stained lies in nuclei, or empty.
+    `doubt`: a warning that the little that is stained lies in nuclei, or empty. `disbelief`: why a virtual stain is no
+    evidence, or empty.
     """
 
     slide: SlideScore
@@ -42,10 +39,14 @@ class Verdicts:
     agreement: Agreement
     confidence: Confidence
     doubt: str
+    disbelief: str
 
 
-def score_all(plan: RunPlan, gathered: Gathered, survey: Survey, settings: Settings) -> Verdicts:
-    """Score the slide and each of its pieces: by cells where they are measured, else by classified tiles."""
+def score_all(plan: RunPlan, gathered: Gathered, survey: Survey, settings: Settings, disbelief: str = "") -> Verdicts:
+    """Score the slide and each of its pieces: by cells where they are measured, else by classified tiles.
+
+    `disbelief`: why the virtual stain is no evidence; nothing is then scored.
+    """
     rule = settings.rule
     areas = {piece.number: piece.area_mm2 for piece in survey.tissue.pieces}
     by_cells = plan.measures_cells
@@ -61,9 +62,6 @@ def score_all(plan: RunPlan, gathered: Gathered, survey: Survey, settings: Setti
             pieces[number] = _tiles_score(gathered, number, area, rule, by_cells=False)
         else:
             pieces[number] = slide
-    if plan.blind:
-        cells, tiles, slide = cells and _blinded(cells), tiles and _blinded(tiles), _blinded(slide)
-        pieces = {number: _blinded(score) for number, score in pieces.items()}
     nuclear, doubt = _nuclear_stain(gathered, survey.pieces, settings)
     if nuclear:
         cells, tiles, slide = (
@@ -71,14 +69,17 @@ def score_all(plan: RunPlan, gathered: Gathered, survey: Survey, settings: Setti
             tiles and _withheld(tiles, nuclear),
             _withheld(slide, nuclear),
         )
+    if disbelief:
+        cells, tiles = cells and _withheld(cells, disbelief), tiles and _withheld(tiles, disbelief)
+        slide = _withheld(slide, disbelief)
     for number, score in pieces.items():
-        reason = nuclear or _nuclear_stain(gathered, (number,), settings)[0]
+        reason = disbelief or nuclear or _nuclear_stain(gathered, (number,), settings)[0]
         pieces[number] = _withheld(score, reason) if reason else score
     agreement = compare(cells, tiles)
     classifier = plan.networks.classifier
     proven = classifier is None or classifier.manifest.saw_real_tissue
     trust = confidence(slide, agreement, virtual=plan.virtual, proven=proven)
-    return Verdicts(slide, pieces, cells, tiles, agreement, trust, doubt)
+    return Verdicts(slide, pieces, cells, tiles, agreement, trust, doubt, disbelief)
 
 
 def _nuclear_stain(gathered: Gathered, pieces: tuple[int, ...], settings: Settings) -> tuple[str, str]:
@@ -96,11 +97,6 @@ def _nuclear_stain(gathered: Gathered, pieces: tuple[int, ...], settings: Settin
     if reason or area.bodies < DOUBTFUL_BODIES or not looks_nuclear(area, membranes, options):
         return reason, ""
     return "", f"what is stained may be nuclei, as Ki67 does: {described(area, tumour, membranes)}"
-
-
-def _blinded(score: SlideScore) -> SlideScore:
-    """Return what was measured on a stain that is no evidence."""
-    return score if score.score == "not evaluable" else _withheld(score, BLIND)
 
 
 def _withheld(score: SlideScore, reason: str) -> SlideScore:
@@ -133,14 +129,18 @@ def _tiles_score(
 
 
 def score_record(score: SlideScore) -> ScoreRecord:
-    """Return the score as it is written to result.json; figures rounded to what the cells can bear."""
+    """Return the score as it is written to result.json; figures rounded to what the cells can bear.
+
+    Where nothing is scored, the shares are told as measured, and there is neither an interval nor an H-score.
+    """
+    scored = score.score != "not evaluable"
     shares = interval = None
     if score.shares is not None:
         names = ("0", "1+", "2+", "2i", "3+")
         s = score.shares
         values = (s.none, s.faint, s.moderate, s.incomplete, s.strong)
         shares = {name: round(value, 3) for name, value in zip(names, values, strict=True)}
-    if score.interval is not None:
+    if score.interval is not None and scored:
         i = score.interval
         interval = ShareRecord(
             quantity=i.quantity, value=round(i.value, 3), low=round(i.low, 3), high=round(i.high, 3)
@@ -150,9 +150,10 @@ def score_record(score: SlideScore) -> ScoreRecord:
         category=score.category,
         reason=score.reason,
         borderline=score.borderline,
-        shares=shares,
+        shares=shares if scored else None,
+        measured_shares=None if scored else shares,
         deciding_share=interval,
-        h_score=round(score.shares.h_score, 2) if score.shares is not None else None,
+        h_score=round(score.shares.h_score, 2) if score.shares is not None and scored else None,
         tumour_cells=score.tumour_cells,
     )
 

@@ -77,7 +77,7 @@ def score_into(folder: RunFolder, slide: Slide, request: ScoreRequest, pool: Poo
         if plan.evidence == "tiles" and not plan.virtual:
             stained = stained_in_places(slide, grid, survey, plan.assay.vectors, request.settings.nuclear_stain)
         gathered = Gathered(cells, tiles, model_tiles, stained)
-        verdicts = score_all(plan, gathered, survey, request.settings)
+        verdicts = score_all(plan, gathered, survey, request.settings, passed.disbelief)
     with watch.stage("maps"):
         finish_maps(folder.work / FOLDER, plan.grid, gathered, passed.unfinished)
         scales = write_tile_maps(folder.work / FOLDER, plan, model_tiles, verdicts)

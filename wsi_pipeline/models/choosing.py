@@ -78,9 +78,13 @@ def _may_be(kind: Kind, path: Path) -> bool:
 
 
 def _best(kind: Kind, found: list[Weights], folder: Path, *, prefer_full: bool) -> Weights:
-    """Return the only weights of the preferred architecture, or of the other one. Raises UsageError for several."""
+    """Return the only weights of the preferred architecture, or of the other one. Raises UsageError for several.
+
+    Stainers of other markers count only where there is no other.
+    """
     full, light = FULL_AND_LIGHT[kind]
     preferred = full if prefer_full else light
+    found = [weights for weights in found if weights.manifest.stains_her2 is not False] or found
     fitting = [weights for weights in found if weights.manifest.architecture == preferred] or found
     if len(fitting) > 1:
         names = ", ".join(weights.manifest.name for weights in fitting)

@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from wsi_pipeline.errors import WeightsError
+from wsi_pipeline.errors import UsageError, WeightsError
 from wsi_pipeline.models.architectures import Form, first_problem, plain_specs, recognise
-from wsi_pipeline.models.manifest import ARCHITECTURES, Manifest, ModelCard
+from wsi_pipeline.models.manifest import ARCHITECTURES, CLASSIFIERS, Manifest, ModelCard
 from wsi_pipeline.models.save import refuse_taken, save_weights
 
 WRAPPERS = ("model_state", "state_dict")
@@ -39,8 +39,12 @@ DAMAGE = (
 def import_checkpoint(path: Path, card: ModelCard, folder: Path) -> Manifest:
     """Write the checkpoint `path` (.pth, .pt or .safetensors) as weights called `card.name` in `folder`.
 
-    Nothing in the file is executed. Raises WeightsError with the first offending key, OutputError when `folder`
-    cannot be written.
+    Nothing in the file is executed.
+
+    Raises:
+        WeightsError: names the first offending key.
+        UsageError: a stainer whose marker the card does not name.
+        OutputError: `folder` cannot be written.
     """
     refuse_taken(card.name, folder)
     state = read_state(path)
@@ -52,6 +56,8 @@ def import_checkpoint(path: Path, card: ModelCard, folder: Path) -> Manifest:
         raise WeightsError(path, f"looks like {form.words}, but {problem}")
     if card.features_relu and form.architecture != "ihcnet":
         raise WeightsError(path, f"is {form.words}; --features-relu is for ihcnet")
+    if form.architecture not in CLASSIFIERS and card.marker is None:
+        raise UsageError("--marker", f"is not given, and {path} is {form.words}", "say what it stains: --marker HER2")
     return save_weights(_folded(path, state, form), form.architecture, card, folder)
 
 

@@ -6,8 +6,9 @@ A manifest is `<name>.json` beside its tensors, `<name>.safetensors`. Nothing he
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -22,6 +23,12 @@ CLASSIFIERS: tuple[Architecture, ...] = ("ihcnet", "ihcnet-light")
 
 HER2_CLASSES = ("0", "1+", "2+", "3+")
 """Order of IHCNet's four logits."""
+
+Origin = Literal["real tissue", "phantoms", "unknown"]
+"""What weights were trained on, as far as it decides what they may say."""
+
+HER2_NAMES = {"her2", "her2neu", "erbb2", "cerbb2", "neu"}
+"""What the marker of a run is called, small letters and digits alone."""
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
@@ -78,11 +85,33 @@ class ModelCard(BaseModel):
     features_relu: bool = Field(
         False, description="ReLU between IHCNet's last normalisation and the pooling (weights that come from Keras)"
     )
-    saw_real_tissue: bool = Field(
-        True,
-        description="some training image was of real tissue; where none was, a classifier's agreement proves less, and "
-        "what is measured on a stainer's output is no evidence of the HER2 class",
+    marker: str | None = Field(
+        None, min_length=1, max_length=40, description="what a stainer stains, such as HER2 or Ki67; null: nobody said"
     )
+    trained_on: Origin = Field(
+        "unknown",
+        description="real tissue, phantoms (no real image at all) or unknown; unless it is real tissue, a classifier's "
+        "agreement proves less, and what is measured on a stainer's output is no evidence of the HER2 class",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_was_said_before(cls, values: Any) -> Any:
+        """Read the field that was there before `trained_on`: its false was known, its true was assumed by imports."""
+        if not isinstance(values, dict) or "saw_real_tissue" not in values:
+            return values
+        said = {key: value for key, value in values.items() if key != "saw_real_tissue"}
+        return said if values["saw_real_tissue"] else {"trained_on": "phantoms"} | said
+
+    @property
+    def saw_real_tissue(self) -> bool:
+        """Whether some training image is known to have been of real tissue."""
+        return self.trained_on == "real tissue"
+
+    @property
+    def stains_her2(self) -> bool | None:
+        """Whether the marker is HER2, by any of its names; None where nobody said."""
+        return None if self.marker is None else re.sub(r"[^a-z0-9]", "", self.marker.lower()) in HER2_NAMES
 
 
 class Manifest(ModelCard):
@@ -106,6 +135,8 @@ class Manifest(ModelCard):
             raise ValueError(f"class_names of {self.architecture} must be {list(wanted)}, not {list(self.class_names)}")
         if self.features_relu and self.architecture != "ihcnet":
             raise ValueError(f"features_relu belongs to ihcnet, not to {self.architecture}")
+        if self.is_classifier and self.stains_her2 is False:
+            raise ValueError(f"marker belongs to a stainer; {self.architecture} gives HER2 classes")
         if not self.is_classifier and self.input_px != self.tile_px:
             raise ValueError(f"a generator does not resize: input_px {self.input_px} must be tile_px {self.tile_px}")
         return self

@@ -85,7 +85,7 @@ def described_card(found: Described, name: str, licence: str, init: Path | None)
     try:
         return ModelCard(
             name=name, mpp=found.mpp, licence=licence, training_data=found.words + start,
-            saw_real_tissue=found.saw_real_tissue,
+            trained_on="real tissue" if found.saw_real_tissue else "phantoms",
         )  # fmt: skip
     except ValidationError as error:
         first = error.errors()[0]

@@ -99,7 +99,9 @@ def _stainer_warnings(found: Found) -> list[str]:
             "never saw, fewer tiles may pass the filter."
         )
     if not found.stainer.saw_real_tissue and found.request.data != PHANTOMS:
-        notes.append("The stainer never saw real tissue, so its stain is no evidence of the HER2 class.")
+        notes.append(
+            "The stainer is not known to have seen real tissue, so its stain is no evidence of the HER2 class."
+        )
     return notes
 
 

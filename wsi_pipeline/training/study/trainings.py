@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from wsi_pipeline.models.manifest import Manifest, ModelCard
+from wsi_pipeline.models.manifest import Manifest, ModelCard, Origin
 from wsi_pipeline.training.classifier.run import ClassifierRequest, train_classifier
 from wsi_pipeline.training.classifier.trainer import Sources
 from wsi_pipeline.training.data.patches import PatchOptions, PatchSource
@@ -87,8 +87,9 @@ def study_card(request: StudyRequest, name: str, mpp: float, words: str) -> Mode
 
     Phantoms are no real tissue, and neither is what a stainer makes of them, whatever it was trained on itself.
     """
-    real = request.data != PHANTOMS
-    return ModelCard(name=name, mpp=mpp, licence=request.licence, training_data=words, saw_real_tissue=real)
+    origin: Origin = "phantoms" if request.data == PHANTOMS else "real tissue"
+    marker = "HER2" if name == STAINER else None
+    return ModelCard(name=name, mpp=mpp, licence=request.licence, training_data=words, marker=marker, trained_on=origin)
 
 
 def data_words(request: StudyRequest, real: Sequence[Patch]) -> str:
