@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
 
-from tests.slide.against_openslide import drawn, furthest
+from tests.slide.against_openslide import drawn, furthest, padded_tiles, tag_as_rgb
 from wsi_pipeline.errors import UnsupportedSlideError
 from wsi_pipeline.slide import SlideSpec, open_slide
 from wsi_pipeline.slide.fast_reader import FastTiffReader
@@ -40,6 +41,13 @@ def write(path: Path, pixels: np.ndarray, *, planar: bool = False, **options: An
     stored = np.ascontiguousarray(pixels.transpose(2, 0, 1)) if planar else pixels
     tifffile.imwrite(path, stored, planarconfig="separate" if planar else "contig", **settings)
     return path
+
+
+def undeclare(path: Path) -> None:
+    """Replace the ExtraSamples tag by a private one."""
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        tiff.filehandle.seek(tiff.pages[0].tags["ExtraSamples"].offset)
+        tiff.filehandle.write((65000).to_bytes(2, "little"))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -91,9 +99,7 @@ def test_a_sample_that_is_not_declared_alpha_is_none(
     extra = {"extrasamples": [meaning or "unspecified"], "metadata": {"axes": "SYX" if planar else "YXS"}}
     path = write(tmp_path / name, pixels, planar=planar, **extra)
     if meaning is None:
-        with tifffile.TiffFile(path, mode="r+") as tiff:
-            tiff.filehandle.seek(tiff.pages[0].tags["ExtraSamples"].offset)
-            tiff.filehandle.write((65000).to_bytes(2, "little"))  # a private tag instead
+        undeclare(path)
     for reader in READERS:
         rgb, valid = shown(path, reader)
         assert np.array_equal(rgb, scan)
@@ -102,6 +108,22 @@ def test_a_sample_that_is_not_declared_alpha_is_none(
         alike = value == 255 and not name.endswith(".ome.tif")
         assert slide.info.openslide == alike
         assert any(NOT_OPENSLIDES in warning for warning in slide.info.warnings) == (value < 255)
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_jpeg_may_have_a_fourth_sample(tmp_path: Path, scan: np.ndarray, declared: bool) -> None:
+    pixels = np.dstack([scan, np.zeros(scan.shape[:2], np.uint8)])
+    tiles = (imagecodecs.jpeg8_encode(tile, level=98) for tile in padded_tiles(pixels, 128))
+    path = tmp_path / "four.tif"
+    options = {"compression": "jpeg", "photometric": "rgb", "extrasamples": ["unspecified"], "metadata": None}
+    tifffile.imwrite(path, tiles, shape=pixels.shape, dtype=np.uint8, tile=(128, 128), **options)
+    tag_as_rgb(path)
+    if not declared:
+        undeclare(path)
+    for reader in READERS:
+        rgb, valid = shown(path, reader)
+        assert np.abs(rgb.astype(int) - scan).mean() < 2
+        assert valid.all()
 
 
 @pytest.mark.parametrize("planar", [False, True])

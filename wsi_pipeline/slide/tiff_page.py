@@ -190,6 +190,9 @@ def _decoder(path: Path, page: Any) -> Decode:
 def _by_tifffile(page: Any) -> Decode:
     """Return what decodes tiles as tifffile does."""
     is_jpeg = page.compression in JPEGS
+    if is_jpeg and page.samplesperpixel > COLOURS and not page.extrasamples and not is_planar(page):
+        tables, header = page.jpegtables, page.jpegheader  # tifffile does so where the further sample is declared
+        return lambda data, _entry: np.asarray(imagecodecs.jpeg_decode(data, tables=tables, header=header))
     options = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if is_jpeg else {}
     decode = page.decode
     return lambda data, entry: decode(data, entry, **options)[0][0]  # (1, h, w, samples) -> (h, w, samples)
