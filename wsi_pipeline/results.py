@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from wsi_pipeline.geometry import Box
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "2.0"
 """Major number changes when a field changes meaning or goes, minor when one is added."""
 
 NOTICE = "Research use only. Not a medical device; not for diagnosis."
@@ -26,7 +26,14 @@ class _Record(BaseModel):
 class SlideRecord(_Record):
     """Which file was scored, and how large its pixels are."""
 
-    path: str
+    name: str = Field("", description="file name")
+    path: str = Field(
+        description="relative to the run folder where one folder of the user's holds slide and results, else the name; "
+        "of a slide at a URL the URL, without user and query"
+    )
+    local_path: str | None = Field(
+        None, description="path on the machine that scored it, where `path` is the name alone; never for publication"
+    )
     width: int = Field(description="level-0 px, as viewers show the slide")
     height: int = Field(description="level-0 px, as viewers show the slide")
     mpp_x: float = Field(description="um/px")

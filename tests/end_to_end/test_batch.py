@@ -89,9 +89,9 @@ def check_same(out: Path, uninterrupted: Callable[[Path], Any], assert_same: Cal
     for run in runs:
         ours, theirs = type(uninterrupted(run))(0, "", "", run), uninterrupted(run)
         record = json.loads((run / "result.json").read_text(encoding="utf-8"))
-        path = Path(record["slide"]["path"])
-        record["slide"]["path"] = theirs.result["slide"]["path"]
-        assert path.name == Path(record["slide"]["path"]).name
+        assert record["slide"]["name"] == theirs.result["slide"]["name"]
+        for name in ("path", "local_path"):
+            record["slide"][name] = theirs.result["slide"][name]
         ours.__dict__["result"] = record
         assert_same(theirs, ours)
 

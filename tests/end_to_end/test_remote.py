@@ -118,7 +118,9 @@ def test_a_slide_on_s3_gives_what_the_same_file_gives(
     fetched = server.fetch("results", "one/x/", tmp_path / "x")
     assert outcome.stdout == (fetched / "result.json").read_text(encoding="utf-8")
     assert outcome.result["slide"]["path"] == url
-    outcome.result["slide"]["path"] = local.result["slide"]["path"]
+    assert outcome.result["slide"]["local_path"] is None
+    for name in ("path", "local_path"):
+        outcome.result["slide"][name] = local.result["slide"][name]
     assert_same(local, outcome)
     for path in (
         *fetched.glob("*.json"),
@@ -340,4 +342,4 @@ def test_local_slides_need_none_of_it(small: Path, tmp_path: Path) -> None:
         env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))["slide"]["path"] == "a.svs"
+    assert json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))["slide"]["path"] == "../a.svs"

@@ -23,8 +23,8 @@ CONTRACT: dict[str, Any] = {
     "warnings": list, "outputs": dict, "provenance": dict, "tissue_mm2": float, "cells": dict, "slide": dict,
 }  # fmt: skip
 SLIDE = {
-    "path": str, "width": int, "height": int, "mpp_x": float, "mpp_y": float, "mpp_source": str, "vendor": str,
-    "sha256": str,
+    "name": str, "path": str, "width": int, "height": int, "mpp_x": float, "mpp_y": float, "mpp_source": str,
+    "vendor": str, "sha256": str,
 }  # fmt: skip
 
 

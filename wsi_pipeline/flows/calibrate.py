@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from wsi_pipeline import __version__
 from wsi_pipeline.cells.options import AssayProfile
 from wsi_pipeline.config import Settings, load_assay
-from wsi_pipeline.errors import OutputError, UsageError
+from wsi_pipeline.errors import OutputError, UsageError, printable
 from wsi_pipeline.export.atomic import plain_disk_errors, write_atomic
 from wsi_pipeline.export.tables import write_json
 from wsi_pipeline.flows.calibrate_fit import Cutoffs, FitOptions, Search
@@ -254,7 +254,7 @@ def record(found: Calibration, request: CalibrateRequest) -> dict[str, Any]:
     rows = zip(found.images, found.start, found.fitted, found.held_out, strict=True)
     return {
         "notice": NOTICE,
-        "labels": str(request.labels),
+        "labels": printable(request.labels.name),
         "start": load_assay(request.settings.assay).model_dump(mode="json"),
         "profile": found.profile.model_dump(mode="json"),
         "options": request.fit.model_dump(mode="json"),

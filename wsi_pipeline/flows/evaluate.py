@@ -226,7 +226,7 @@ def _warnings(found: Evaluation) -> list[str]:
     if without:
         said.append(f"{len(without)} labelled slides have no result and are in no figure: {_some(without)}")
     if found.matched.unlabelled:
-        names = [run.result.slide.path for run in found.matched.unlabelled]
+        names = [run.result.slide.name or run.result.slide.path for run in found.matched.unlabelled]
         said.append(f"{len(names)} results have no label and are in no figure: {_some(names)}")
     if found.matched.elsewhere:
         said.append(f"matched by file name although the folder differs: {_some(found.matched.elsewhere)}")

@@ -17,10 +17,13 @@ from wsi_pipeline.export.atomic import RunFolder, write_atomic
 from wsi_pipeline.export.tables import write_json
 from wsi_pipeline.flows.evaluate import ALL, Block, Case, Evaluation
 from wsi_pipeline.flows.evaluate_figures import confusion_figure, intervals_figure, strata_figure, words
+from wsi_pipeline.flows.matching import Run
+from wsi_pipeline.flows.public_view import seen_from
 from wsi_pipeline.provenance import versions
 from wsi_pipeline.results import NOTICE
 from wsi_pipeline.scoring.agreement import Estimate
 from wsi_pipeline.scoring.evidence import SCORES
+from wsi_pipeline.storage import is_url
 
 SCHEMA_VERSION = "1.0"
 
@@ -85,17 +88,19 @@ def slide_rows(found: Evaluation) -> list[Row]:
     """Return one row for each label, then one for each result without a label; "" where there is nothing to say."""
     by_name = {case.label.name: case for case in found.cases}
     rows = [
-        _slide_row(by_name[label.name])
+        _slide_row(found, by_name[label.name])
         if run is not None
         else (label.name, SCORES[label.label], *[""] * 6, label.patient, label.scanner, "no result", "", "")
         for label, run in found.matched.pairs
     ]
     for run in found.matched.unlabelled:
-        rows.append(("", "", run.result.score, *[""] * 7, "no label", run.result.slide.path, printable(run.path)))
+        rows.append(
+            ("", "", run.result.score, *[""] * 7, "no label", _slide_shown(found, run), _shown(found, run.path))
+        )
     return rows
 
 
-def _slide_row(case: Case) -> Row:
+def _slide_row(found: Evaluation, case: Case) -> Row:
     """Return the row of a slide with label and result."""
     result, label = case.run.result, case.label
     answers = [case.answers[kind] or "" for kind in ("reported", "cells", "tiles", "both")]
@@ -105,8 +110,18 @@ def _slide_row(case: Case) -> Row:
         remark = f"{apart} {'category' if apart == 1 else 'categories'} apart"
     return (
         label.name, SCORES[label.label], *answers, result.confidence, "yes" if result.borderline else "no",
-        label.patient, case.scanner, remark, result.slide.path, printable(case.run.path),
+        label.patient, case.scanner, remark, _slide_shown(found, case.run), _shown(found, case.run.path),
     )  # fmt: skip
+
+
+def _shown(found: Evaluation, path: Path) -> str:
+    """Return a path as a report may show it: relative to its folder, else its last two parts."""
+    return seen_from(path, found.request.out.resolve()) or printable("/".join(path.parts[-2:]))
+
+
+def _slide_shown(found: Evaluation, run: Run) -> str:
+    """Return where the slide of a run lies, as a report may show it: its URL, or its path as above."""
+    return run.slide if is_url(run.slide) else _shown(found, Path(run.slide))
 
 
 def record(found: Evaluation) -> dict[str, Any]:
@@ -117,13 +132,13 @@ def record(found: Evaluation) -> dict[str, Any]:
         "notice": NOTICE,
         "date": datetime.now(UTC).date().isoformat(),
         "versions": versions(),
-        "truth": {"path": printable(found.request.truth), "sha256": _sha256(found.request.truth)},
+        "truth": {"path": _shown(found, found.request.truth), "sha256": _sha256(found.request.truth)},
         "options": found.request.options.model_dump(),
         "slides": {
             "labelled": len(matched.pairs),
             "with_result": len(found.cases),
             "without_result": [label.name for label, run in matched.pairs if run is None],
-            "results_without_label": [printable(run.path) for run in matched.unlabelled],
+            "results_without_label": [_shown(found, run.path) for run in matched.unlabelled],
         },
         "warnings": found.warnings,
         "agreement": [_block_record(block) for block in found.blocks],

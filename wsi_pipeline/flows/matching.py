@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from wsi_pipeline.errors import UsageError
 from wsi_pipeline.flows.labels import Label
 from wsi_pipeline.results import SCHEMA_VERSION, Result
+from wsi_pipeline.storage import is_url
 
 RECORD = "result.json"
 
@@ -21,6 +23,14 @@ class Run:
 
     path: Path
     result: Result
+
+    @property
+    def slide(self) -> str:
+        """Where the slide lies: its path on the machine that scored it, or its URL, as far as the record tells."""
+        record = self.result.slide
+        if record.local_path is not None or is_url(record.path):
+            return record.local_path or record.path
+        return os.path.normpath(self.path.parent / record.path)
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,7 @@ def match(labels: Sequence[Label], runs: Sequence[Run]) -> Matched:
 def _claim(label: Label, runs: Sequence[Run]) -> tuple[Run, int] | None:
     """Return the run of one label and how many folders they share: same file name or stem, most folders in common."""
     wanted = pure(label.name)
-    named = [(run, pure(run.result.slide.path)) for run in runs]
+    named = [(run, pure(run.slide)) for run in runs]
     common = {
         run.path: _common_folders(wanted, slide) for run, slide in named if wanted.name in names_of(slide)
     }  # fmt: skip

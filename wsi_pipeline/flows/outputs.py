@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePath
 from typing import Any
 
 from wsi_pipeline.config import settings_hash
 from wsi_pipeline.export.atomic import RunFolder
-from wsi_pipeline.export.qupath import CLASSES_FILE, SCRIPT_FILE, QuPathProject, write_qupath_project
+from wsi_pipeline.export.qupath import CLASSES_FILE, PROJECT_FILE, SCRIPT_FILE, QuPathProject, write_qupath_project
 from wsi_pipeline.export.tables import write_json
 from wsi_pipeline.flows.context import RunContext
 from wsi_pipeline.flows.evidence import evidence_records, evidence_warnings
 from wsi_pipeline.flows.map_list import listed_maps
 from wsi_pipeline.flows.maps import FOLDER
 from wsi_pipeline.flows.picture import write_overlay
+from wsi_pipeline.flows.public_view import place_of_request
 from wsi_pipeline.flows.record import piece_records, score_record
-from wsi_pipeline.flows.tables import write_cells, write_model_tiles, write_tiles
+from wsi_pipeline.flows.tables import (
+    write_cell_objects,
+    write_cells,
+    write_model_objects,
+    write_model_tiles,
+    write_tile_objects,
+    write_tiles,
+)
+from wsi_pipeline.flows.views import Views
 from wsi_pipeline.provenance import machine, versions
 from wsi_pipeline.results import CellCounts, RegionRecord, Result, SlideRecord, StainRecord
 
@@ -28,24 +38,30 @@ GLASS_NEEDED = "the white balance is a guess, because the slide shows hardly any
 def write_outputs(folder: RunFolder, run: RunContext) -> Result:
     """Write all files into the unfinished run folder and return the record.
 
-    Raises OutputError, ResourceError (disk full).
+    The record, the tables and the maps are the result. What only shows it (overlay, objects, QuPath project) is left
+    out where it cannot be written, and a warning says so. Raises OutputError, ResourceError (disk full).
     """
-    work = folder.work
-    sha256 = run.sha256
+    work, sha256, views = folder.work, run.sha256, Views()
     with ThreadPoolExecutor(1) as beside:
         drawing = beside.submit(write_overlay, work, run)  # mostly outside Python's lock, which the tables need
         with run.watch.stage("tables"):
             outputs: dict[str, Any] = {"result": "result.json"}
-            outputs |= write_cells(work, run, sha256)
-            outputs |= write_tiles(work, run, sha256)
+            outputs["cells"] = write_cells(work, run, sha256)
+            outputs["cells_geojson"] = views.attempt("cells.geojson.gz", write_cell_objects, work, run, sha256) or []
+            outputs["tiles"] = write_tiles(work, run, sha256)
+            outputs["tiles_geojson"] = views.attempt("tiles.geojson.gz", write_tile_objects, work, run, sha256) or []
             if run.gathered.model_tiles:
-                outputs |= write_model_tiles(work, run, sha256)
+                outputs["model_tiles"] = write_model_tiles(work, run, sha256)
+                objects = views.attempt("model_tiles.geojson.gz", write_model_objects, work, run, sha256)
+                outputs["model_tiles_geojson"] = objects or []
             outputs["maps"] = sorted(f"{FOLDER}/{path.name}" for path in (work / FOLDER).iterdir())
         with run.watch.stage("overlay"):
-            outputs["overlay"] = drawing.result()
-    outputs["qupath_project"] = _write_project(folder, run, outputs)
-    outputs |= {"qupath_script": SCRIPT_FILE, "qupath_classes": CLASSES_FILE}
-    result = _result(run, sha256, outputs)
+            outputs["overlay"] = views.attempt("overlay.png", drawing.result)
+    outputs["qupath_project"] = views.attempt(PROJECT_FILE, _write_project, folder, run, outputs)
+    if outputs["qupath_project"] is not None:
+        outputs |= {"qupath_script": SCRIPT_FILE, "qupath_classes": CLASSES_FILE}
+    outputs = {name: value for name, value in outputs.items() if value is not None}
+    result = _result(folder, run, sha256, outputs, views.lost)
     write_json(work / "result.json", result.model_dump(mode="json"))
     return result
 
@@ -81,8 +97,8 @@ def _write_project(folder: RunFolder, run: RunContext, outputs: dict[str, Any]) 
     )
 
 
-def _result(run: RunContext, sha256: str, outputs: dict[str, Any]) -> Result:
-    """Return the record of the run."""
+def _result(folder: RunFolder, run: RunContext, sha256: str, outputs: dict[str, Any], lost: list[str]) -> Result:
+    """Return the record of the run; `lost`: warnings of files that could not be written."""
     info, survey = run.info, run.survey
     verdict = score_record(run.verdicts.slide).model_dump(exclude={"tumour_cells"})
     roi = survey.roi.summary() if survey.roi else None
@@ -90,7 +106,7 @@ def _result(run: RunContext, sha256: str, outputs: dict[str, Any]) -> Result:
     return Result(
         notice=run.notice,
         slide=SlideRecord(
-            path=run.request.slide_shown,
+            **vars(place_of_request(run.request, folder.final)),
             width=info.size_l0.width,
             height=info.size_l0.height,
             mpp_x=info.mpp.x,
@@ -121,7 +137,7 @@ def _result(run: RunContext, sha256: str, outputs: dict[str, Any]) -> Result:
         pieces=piece_records(survey, run.verdicts),
         **evidence,
         assay=run.plan.assay.name,
-        warnings=_warnings(run),
+        warnings=(*_warnings(run), *lost),
         outputs=outputs,
         provenance=_provenance(run),
     )
@@ -173,7 +189,7 @@ def _provenance(run: RunContext) -> dict[str, Any]:
         "machine": machine(),
         "devices": sorted({"cpu", *(chosen.network.runtime.device for chosen in run.plan.networks.chosen().values())}),
         "engine": run.passed.spread,
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json") | {"assay": PurePath(settings.assay).name},
         "settings_sha256": settings_hash(settings, run.plan.assay, weights),
         "assay_profile": run.plan.assay.model_dump(mode="json"),
         "analysis": {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wsi_pipeline.config import Settings
-from wsi_pipeline.errors import ClusterError, UnsupportedSlideError, printable
+from wsi_pipeline.errors import ClusterError, UnsupportedSlideError
 from wsi_pipeline.export.atomic import RunFolder, require_space
 from wsi_pipeline.export.ome_tiff import write_ome_tiff
 from wsi_pipeline.export.qupath import QuPathProject, write_qupath_project
@@ -19,6 +19,7 @@ from wsi_pipeline.flows.maps import FOLDER, VIRTUAL_IMAGE, create_image, estimat
 from wsi_pipeline.flows.memory_estimate import stain_need
 from wsi_pipeline.flows.networks import Chosen, find_network
 from wsi_pipeline.flows.pool import OnePool
+from wsi_pipeline.flows.public_view import place_of
 from wsi_pipeline.flows.request import Progress, Say, ScoreRequest, silent
 from wsi_pipeline.flows.stain_pass import run_stain_pass
 from wsi_pipeline.flows.stain_region import StainPlan
@@ -93,14 +94,14 @@ def stain_slide(request: StainRequest) -> tuple[dict[str, Any], Path]:
                 write_ome_tiff(MapStore.open(plan.image), folder.work / IMAGE_TIFF)
             files["ome_tiff"] = IMAGE_TIFF
         spread |= {"regions": len(outcomes), "unreadable_px": sum(outcome.unreadable_px for outcome in outcomes)}
-        record = _record(request, info, chosen, spread, watch) | {"outputs": files}
+        record = _record(folder.final, request, info, chosen, spread, watch) | {"outputs": files}
         record["outputs"]["qupath_project"] = _write_project(folder, request, info, chosen)
         write_json(folder.work / "stain.json", record)
     return record, folder.final
 
 
 def _record(
-    request: StainRequest, info: SlideInfo, chosen: Chosen, spread: dict[str, Any], watch: Stopwatch
+    final: Path, request: StainRequest, info: SlideInfo, chosen: Chosen, spread: dict[str, Any], watch: Stopwatch
 ) -> dict[str, Any]:
     """Return what `stain.json` says."""
     with watch.stage("hash"):
@@ -110,7 +111,7 @@ def _record(
         "schema_version": SCHEMA_VERSION,
         "notice": VIRTUAL_NOTICE,
         "slide": {
-            "path": printable(info.path),
+            **vars(place_of(info.path, final)),
             "width": info.size_l0.width,
             "height": info.size_l0.height,
             "mpp_x": info.mpp.x,

@@ -33,8 +33,8 @@ TILE_UNITS = {
 }  # fmt: skip
 
 
-def write_cells(work: Path, run: RunContext, sha256: str) -> dict[str, Any]:
-    """Write `cells.parquet`, and `cells.geojson.gz` where there are not too many; return their relative paths."""
+def write_cells(work: Path, run: RunContext, sha256: str) -> str:
+    """Write `cells.parquet`; return its relative path."""
     import pyarrow as pa  # noqa: PLC0415 - heavy, and only needed here
 
     cells = run.gathered.cells
@@ -46,9 +46,15 @@ def write_cells(work: Path, run: RunContext, sha256: str) -> dict[str, Any]:
         columns["y_absolute_l0"] = cells["y_l0"] + origin_y
     units = CELL_UNITS if cells else {}
     write_parquet(work / "cells.parquet", pa.table(columns), _footer(run, sha256), units)
+    return "cells.parquet"
+
+
+def write_cell_objects(work: Path, run: RunContext, sha256: str) -> list[str]:
+    """Write the tumour cells as `cells.geojson.gz` where there are not too many; return the files' relative paths."""
+    cells = run.gathered.cells
     shown = cells["tumour"] if cells else np.zeros(0, bool)
     if not 0 < shown.sum() <= run.request.settings.output.cells_geojson_limit:
-        return {"cells": "cells.parquet", "cells_geojson": []}
+        return []
     named = {
         "Membrane completeness": "completeness",
         "Membrane DAB OD": "intensity_od",
@@ -62,16 +68,22 @@ def write_cells(work: Path, run: RunContext, sha256: str) -> dict[str, Any]:
         scored=run.has_score,
     )
     files = write_cells_geojson(work / "cells.geojson.gz", objects, sha256)
-    return {"cells": "cells.parquet", "cells_geojson": [file.name for file in files]}
+    return [file.name for file in files]
 
 
-def write_tiles(work: Path, run: RunContext, sha256: str) -> dict[str, Any]:
-    """Write `tiles.parquet` and `tiles.geojson.gz`; return their relative paths."""
+def write_tiles(work: Path, run: RunContext, sha256: str) -> str:
+    """Write `tiles.parquet`; return its relative path."""
     import pyarrow as pa  # noqa: PLC0415
 
     tiles = run.gathered.tiles
     units = TILE_UNITS if tiles else {}
     write_parquet(work / "tiles.parquet", pa.table(dict(tiles)), _footer(run, sha256), units)
+    return "tiles.parquet"
+
+
+def write_tile_objects(work: Path, run: RunContext, sha256: str) -> list[str]:
+    """Write the tiles as `tiles.geojson.gz`; return the files' relative paths."""
+    tiles = run.gathered.tiles
     objects = ObjectColumns(
         classes=tile_classes(tiles),
         measurements=_tile_measurements(tiles),
@@ -79,11 +91,11 @@ def write_tiles(work: Path, run: RunContext, sha256: str) -> dict[str, Any]:
         scored=run.has_score,
     )
     files = write_tiles_geojson(work / "tiles.geojson.gz", objects, sha256)
-    return {"tiles": "tiles.parquet", "tiles_geojson": [file.name for file in files]}
+    return [file.name for file in files]
 
 
-def write_model_tiles(work: Path, run: RunContext, sha256: str) -> dict[str, Any]:
-    """Write `model_tiles.parquet`, and `model_tiles.geojson.gz` where they were classified; return their paths."""
+def write_model_tiles(work: Path, run: RunContext, sha256: str) -> str:
+    """Write `model_tiles.parquet`; return its relative path."""
     import pyarrow as pa  # noqa: PLC0415
 
     tiles = run.gathered.model_tiles
@@ -98,11 +110,17 @@ def write_model_tiles(work: Path, run: RunContext, sha256: str) -> dict[str, Any
         columns |= {f"logit_{name}": tiles["logits"][:, index] for index, name in enumerate(names)}
         units |= {"entropy_bits": "bits, 0-2"}
     write_parquet(work / "model_tiles.parquet", pa.table(columns), _footer(run, sha256), units)
+    return "model_tiles.parquet"
+
+
+def write_model_objects(work: Path, run: RunContext, sha256: str) -> list[str]:
+    """Write the classified tiles as `model_tiles.geojson.gz`; return the files' relative paths."""
+    tiles = run.gathered.model_tiles
     if "logits" not in tiles:
-        return {"model_tiles": "model_tiles.parquet", "model_tiles_geojson": []}
+        return []
     objects = _model_objects(tiles, scored=run.has_score)
     files = write_tiles_geojson(work / "model_tiles.geojson.gz", objects, sha256, kind="network tile")
-    return {"model_tiles": "model_tiles.parquet", "model_tiles_geojson": [file.name for file in files]}
+    return [file.name for file in files]
 
 
 def _model_objects(tiles: Columns, *, scored: bool) -> ObjectColumns:
