@@ -217,7 +217,12 @@ def rows(faults: Path) -> list[Row]:
         of("orient2.tif", same_pixels, "stored order, or unsupported", codes=(5,)),
         of("rgb_extra_unspecified_zero.tif", same_pixels, "the picture"),
         of("sampleformat_int8_be.tif", says, "a true sentence", wrong="8 bits per colour, not 8"),
-        of("cells_export.geojson", regions, "says what was left out", words="left out|detection|no annotation"),
+        of(
+            "cells_export.geojson",
+            regions,
+            "says what was left out",
+            words="left out|detection|no annotation|no drawn area, only",
+        ),
         of("ignore_second.geojson", ignored_region, "left out"),
         of("two_pts.geojson", regions, "says that it is no area", words="no area|encloses|degenerate|two points"),
         Row("name that is no UTF-8", odd_name, "written, or refused before work"),

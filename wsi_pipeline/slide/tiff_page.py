@@ -180,7 +180,7 @@ def _decoder(path: Path, page: Any) -> Decode:
         return _aperio_ycbcr if page.compression == COMPRESSION.APERIO_JP2000_YCBC else _aperio_rgb
     if page.photometric == PHOTOMETRIC.YCBCR:
         if page.compression not in JPEGS:
-            problem = f"holds YCbCr colours in {page.compression.name}"
+            problem = f"holds YCbCr colours in {COMPRESSION(page.compression).name}"
             raise UnsupportedSlideError(path, problem, "convert it to RGB or JPEG")
         if is_planar(page) or page.samplesperpixel != COLOURS:
             raise UnsupportedSlideError(path, "holds YCbCr colours in planes or with more samples", CONVERT)
