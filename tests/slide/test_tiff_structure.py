@@ -131,6 +131,8 @@ def test_a_directory_of_impossibly_many_tags(tiff: Path, count: int) -> None:
         (1, "PhotometricInterpretation", {"value": 7}, "states 7 for PhotometricInterpretation"),
         (0, "PlanarConfiguration", {"value": 3}, "states 3 for PlanarConfiguration"),
         (0, "BitsPerSample", {"value": 4096}, "impossible BitsPerSample|beyond its end"),
+        (0, "Compression", {"value": 1}, "states no compression, and stores"),
+        (1, "Compression", {"tag": 60000}, "image 2 states no compression"),
         (0, "SamplesPerPixel", {"value": 0}, "states 0 for SamplesPerPixel"),
         (0, "BitsPerSample", {"value": 0}, "impossible BitsPerSample"),
         (1, "NewSubfileType", {"tag": 323}, "has the tag TileLength twice"),

@@ -47,6 +47,9 @@ BYTES = {270: "ImageDescription", 347: "JPEGTables"}
 NAMES = ONE_NUMBER | NUMBERS | BYTES
 """The tags that readers rely on. Resolution tags are none: what they say does not touch a pixel."""
 
+LOOKED_AT = 4096
+"""So many of an image's tiles are looked at."""
+
 POSITIVE = (WIDTH, LENGTH, SAMPLES, ROWS_PER_STRIP, TILE_WIDTH, TILE_LENGTH, DEPTH, TILE_DEPTH)
 
 CODES = {
@@ -95,6 +98,8 @@ class _Check:
             self._check_samples()
             self._check_size(Size(stated[WIDTH], stated[LENGTH]))
             self._check_grid(stated)
+            if stated.get(COMPRESSED, COMPRESSION.NONE) == COMPRESSION.NONE and TILE_COUNTS in self._image.entries:
+                self._check_uncompressed(stated)
 
     def _check_entry(self, tag: int) -> None:
         """Check the type, the count and the place of a tag."""
@@ -152,6 +157,18 @@ class _Check:
         for tag in tables:
             if tag in entries and entries[tag].number < wanted:
                 self._fail(f"has {entries[tag].number} {NAMES[tag]} for {wanted} {kind}")
+
+    def _check_uncompressed(self, stated: dict[int, int]) -> None:
+        """Check that tiles stored as they are have the bytes of their px, subsampled ones those of the first plane."""
+        is_whole = stated.get(PLANAR) != PLANARCONFIG.SEPARATE and stated.get(COLOURS) != PHOTOMETRIC.YCBCR
+        samples = stated.get(SAMPLES, 1) if is_whole else 1
+        bits = self._image.entries.get(BITS)
+        depth = min(self._file.values(bits, 16)) if bits else 1
+        least = stated.get(TILE_WIDTH, 0) * stated.get(TILE_LENGTH, 0) * samples * depth // 8
+        counts = self._file.values(self._image.entries[TILE_COUNTS], LOOKED_AT)
+        fewest = min((count for count in counts if count), default=least)
+        if fewest < least:
+            self._fail(f"states no compression, and stores {fewest} bytes in a tile of {least}")
 
     def _number(self, tag: int) -> int:
         """Return the value of a tag that states one."""
