@@ -14,7 +14,7 @@ from wsi_pipeline.slide.border import BROKEN_REMEDY
 from wsi_pipeline.slide.levels import make_levels
 from wsi_pipeline.slide.model import FileFacts, LevelPixels, MppCandidate, OtherImage, Reader, split_alpha
 from wsi_pipeline.slide.ome_xml import stated_candidates
-from wsi_pipeline.slide.samples import check_drawn_right, stored_order_note
+from wsi_pipeline.slide.samples import TOP_LEFT, check_drawn_right, orientation, stored_order_note
 from wsi_pipeline.slide.tiff_header import (
     check_brightfield,
     check_complete,
@@ -61,6 +61,7 @@ class OpenSlideReader(Reader):
         """Whether OpenSlide shows another image of the file than the slide."""
         self._others: tuple[OtherImage, ...] | None = None
         self._notes: tuple[str, ...] = ()
+        self._is_upright = True
         self._px_um: list[tuple[float, float] | None] = []
         self.pages: tuple[TiffPage, ...] = ()
         """The level's pages, where they are all that OpenSlide looks at and their tiles may be decoded directly."""
@@ -119,7 +120,7 @@ class OpenSlideReader(Reader):
             bounds_l0=shown_bounds(sizes[0], dict(properties)),
             objective_power=power if power > 0 else None,
             mpp_candidates=tuple(candidates),
-            openslide=True,
+            openslide=self._is_upright,  # which tiles are mirrored depends on OpenSlide's version, and on the codec
             warnings=self._notes,
             other_images=self._associated() if self._others is None else self._others,
         )
@@ -158,6 +159,7 @@ class OpenSlideReader(Reader):
             self._px_um = px_sizes(pages)
             self.pages = _decodable(self.path, pages)
             self._notes += stored_order_note(matching[0])
+            self._is_upright = orientation(matching[0]) == TOP_LEFT
             if not self.pages:
                 check_drawn_right(self.path, matching[0])
             if vendor == "generic-tiff":  # what OpenSlide states there are the resolution tags

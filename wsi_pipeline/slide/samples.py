@@ -78,7 +78,9 @@ def stored_order_note(page: Any) -> tuple[str, ...]:
     stated = orientation(page)
     if stated == TOP_LEFT:
         return ()
-    return (f"the slide is shown as it is stored: its Orientation tag ({stated}) is not applied",)
+    return (
+        f"the slide is shown as it is stored, as Bio-Formats shows it: its Orientation tag ({stated}) is not applied",
+    )
 
 
 def check_drawn_right(path: Path, page: Any) -> None:
