@@ -24,6 +24,7 @@ from wsi_pipeline.export.atomic import (
     require_space,
     write_atomic,
 )
+from wsi_pipeline.export.run_place import require_place
 
 
 def everything(folder: Path) -> list[str]:
@@ -250,7 +251,7 @@ def test_out_that_is_a_file_or_below_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="is a file, not a folder"):
         RunFolder.create(tmp_path / "file")
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="below file, which is no folder"):
         RunFolder.create(tmp_path / "file" / "run")
 
 
@@ -269,4 +270,38 @@ def test_what_comes_late_is_deleted_too(tmp_path: Path) -> None:
     late.start()
     run.discard()
     late.join()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["y" * 255, "病" * 80, os.fsdecode(b"\xff" * 200), "-r", " $@ 'x' \n", "a" * 121])
+def test_a_name_that_the_disk_takes_is_a_name_for_a_run(tmp_path: Path, name: str) -> None:
+    with RunFolder.create(tmp_path / name) as folder:
+        (folder.work / "result.json").touch()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["y" * 256, "a/" + "病" * 86, "/".join(["x" * 200] * 20)])
+def test_a_name_that_the_disk_refuses_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match=r"too long|more than"):
+        RunFolder.create(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_below_a_file_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    work = tmp_path / "work"
+    work.mkdir()
+    with pytest.raises(OutputError, match="below out, which is no folder"):
+        require_place(work, tmp_path / "out" / "a" / "b")
+    with pytest.raises(OSError, match="too long"):
+        require_place(work, tmp_path / "new" / ("x" * 256))
+    assert list(work.iterdir()) == []
+    with pytest.raises(OutputError, match="below out, which is no folder"):
+        RunFolder.create(tmp_path / "out" / "a")
+
+
+def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_words: False)
+    with pytest.raises(OutputError, match="may not be written"):
+        RunFolder.create(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from wsi_pipeline.flows.batch_inputs import find_slides
-from wsi_pipeline.flows.batch_plan import plan_batch
+from wsi_pipeline.errors import CorruptSlideError, RoiError, UsageError
+from wsi_pipeline.flows.batch_inputs import SlideInput, find_slides
+from wsi_pipeline.flows.batch_plan import BatchSlide, plan_batch
+from wsi_pipeline.flows.batch_rows import failed_row
 
 INDEX = {
     "empty value": b"[Virtual Microscope Specimen]\nImageFile=\n",
@@ -81,3 +83,26 @@ def test_folders_that_vanish_or_lead_in_circles_end_nothing(tmp_path: Path, monk
     monkeypatch.setattr(Path, "iterdir", iterdir)
     found = {slide.path.name for slide in find_slides(tmp_path, tmp_path / "out")}
     assert found == {"loop.svs", "pipe.svs", "shut", "stays.svs"}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"slide\n" + b"x" * 200_000 + b"\n", "line 2: is no CSV"),
+        (b"slide\na\0.svs\n", "line 2: holds a zero byte"),
+        (b"slide\n\xff.svs\n", "cannot be read as UTF-8"),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused_by_line(content: bytes, words: str, tmp_path: Path) -> None:
+    (tmp_path / "slides.csv").write_bytes(content)
+    with pytest.raises(UsageError, match=words):
+        plan_batch([str(tmp_path / "slides.csv")], tmp_path / "out")
+
+
+def test_a_summary_names_no_folder_of_the_machine(tmp_path: Path) -> None:
+    slide, roi = tmp_path / "a.svs", tmp_path / "drawn.geojson"
+    planned = BatchSlide("a.svs", "a", SlideInput(slide, slide, roi=roi))
+    for error in (RoiError(roi, "is empty"), CorruptSlideError(slide, "is cut"), ValueError(f"odd: {slide} at 3")):
+        row = failed_row(planned, error, 1.0)
+        assert str(tmp_path) not in row.message
+        assert "drawn.geojson: is empty" in row.message or isinstance(error, (CorruptSlideError, ValueError))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import socket
@@ -16,12 +17,16 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from wsi_pipeline.errors import OutputError, ResourceError
+from wsi_pipeline.export.run_place import folder_above, require_place
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 """The two ways in which POSIX says that nothing more fits: the disk is full, or the user's share of it."""
 
 DISCARD_PASSES, DISCARD_PAUSE_S = 20, 0.05
 """How often, and how many seconds apart, an unfinished folder is deleted until it is gone."""
+
+LONGEST_LABEL = 120
+"""Letters of a run folder's name that go into that of its hidden work folder, which has more to say."""
 
 PRIVATE = ".parts"
 """Folder inside an unfinished run folder for what only the run itself reads; gone before it is published."""
@@ -136,16 +141,32 @@ class RunFolder:
             refuse_zarr_parent(requested / "map.zarr")
             if requested.exists() and not requested.is_dir():
                 raise OutputError(out, "is a file, not a folder", "name a new or empty folder with -o")
+            folder_above(requested)
             made_parents = [folder for folder in requested.parents if not folder.exists()]
-            requested.parent.mkdir(parents=True, exist_ok=True)
-            numbered = (requested.with_name(f"{requested.name}-{number}") for number in count(2))
-            final, work = requested, _claim(requested)
-            while work is None:
-                if requested.is_mount():
-                    raise OutputError(out, "is a mounted disk that holds files already", "name a new folder in it")
-                final = next(numbered)
-                work = _claim(final)
+            try:
+                final, work = cls._claimed(requested)
+            except BaseException:
+                _remove_empty(made_parents)
+                raise
         return cls(work, final, requested, made_parents)
+
+    @staticmethod
+    def _claimed(requested: Path) -> tuple[Path, Path]:
+        """Return the folder that a run is to end in, `requested` or a numbered one, and its new work folder."""
+        requested.parent.mkdir(parents=True, exist_ok=True)
+        numbered = (requested.with_name(f"{requested.name}-{number}") for number in count(2))
+        final, work = requested, _claim(requested)
+        while work is None:
+            if requested.is_mount():
+                raise OutputError(requested, "is a mounted disk that holds files already", "name a new folder in it")
+            final = next(numbered)
+            work = _claim(final)
+        try:
+            require_place(work, final)
+        except BaseException:
+            work.rmdir()
+            raise
+        return final, work
 
     def publish(self) -> Path:
         """Move the finished run to `final` and return it.
@@ -181,11 +202,7 @@ class RunFolder:
             time.sleep(DISCARD_PAUSE_S)
             if not self.work.exists():
                 break
-        for folder in self._made_parents:
-            try:
-                folder.rmdir()
-            except OSError:
-                return  # somebody else uses it by now
+        _remove_empty(self._made_parents)
 
     def __enter__(self) -> RunFolder:
         """Return itself."""
@@ -201,6 +218,15 @@ class RunFolder:
             self.discard()
 
 
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove folders, the deepest first, up to one that somebody else uses by now."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+
+
 def _is_taken(final: Path) -> bool:
     """Tell whether `final` holds anything, or is anything but a folder."""
     return final.is_symlink() or (final.exists() and (not final.is_dir() or any(final.iterdir())))
@@ -210,18 +236,25 @@ def _claim(final: Path) -> Path | None:
     """Make and return the hidden work folder for `final`, or None when `final` is taken."""
     inside = final.is_dir()
     home = final if inside else final.parent
-    prefix = f".run-{final.name}.partial-{socket.gethostname().replace('.zarr', '')}-"
+    label = _label(final.name)
+    prefix = f".run-{label}.partial-{socket.gethostname().replace('.zarr', '')}-"
     for old in home.glob(f"{escape(prefix)}*"):
         pid = old.name.removeprefix(prefix)
         if not (pid.isdecimal() and is_running(int(pid))) and not (old / LAST_PUBLISHED).exists():
             shutil.rmtree(old, ignore_errors=True)  # left by a killed run of this machine
     if _is_taken(final):
         return None
-    if not inside and any(home.glob(f"{escape(f'.run-{final.name}.partial-')}*")):
+    if not inside and any(home.glob(f"{escape(f'.run-{label}.partial-')}*")):
         return None  # another run is on its way to this folder
     work = home / f"{prefix}{os.getpid()}"
     work.mkdir()
     return work
+
+
+def _label(name: str) -> str:
+    """Return the name of a run folder, or its beginning and a digest where it is long."""
+    raw = os.fsencode(name)
+    return name if len(raw) <= LONGEST_LABEL else f"{name[:20]}-{hashlib.sha256(raw).hexdigest()[:16]}"
 
 
 def is_running(pid: int) -> bool:

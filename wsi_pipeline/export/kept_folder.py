@@ -20,8 +20,16 @@ from wsi_pipeline.errors import (
     UsageError,
     WeightsError,
 )
-from wsi_pipeline.export.atomic import LAST_PUBLISHED, PRIVATE, RunFolder, plain_disk_errors, sync_folder, write_atomic
+from wsi_pipeline.export.atomic import (
+    LAST_PUBLISHED,
+    PRIVATE,
+    RunFolder,
+    plain_disk_errors,
+    sync_folder,
+    write_atomic,
+)
 from wsi_pipeline.export.claims import this_boot
+from wsi_pipeline.export.run_place import require_place
 
 OWN_FAULT = (CorruptSlideError, MissingMppError, RoiError, UnsupportedSlideError, UsageError, WeightsError)
 """What would go wrong again in the same way, so that there is nothing to take up."""
@@ -68,6 +76,8 @@ class KeptFolder(RunFolder):
         final = requested
         while not is_free(final):
             final = next(numbered)
+        with plain_disk_errors(final):
+            require_place(work, final)
         folder = cls(work, final, requested, [])
         folder.note, folder.is_ours = note, is_ours
         return folder

@@ -32,11 +32,13 @@ def read_manifest(path: Place) -> list[SlideInput]:
     try:
         content = path.read_bytes() if isinstance(path, Path) else path.head(LONGEST_BYTES)
         lines = content.decode("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UsageError(str(path), f"cannot be read ({error.strerror or error})", "check the path") from error
+    except UnicodeDecodeError as error:
         raise UsageError(str(path), "cannot be read as UTF-8 text", "save the manifest as CSV (UTF-8)") from error
     header = lines[0] if lines else ""
     separator = max(SEPARATORS, key=header.count)
-    rows = list(csv.reader(lines, delimiter=separator))
+    rows = _rows(path, lines, separator)
     names = [name.strip() for name in rows[0]] if rows else []
     _check_columns(path, names)
     found = []
@@ -51,6 +53,19 @@ def read_manifest(path: Place) -> list[SlideInput]:
     if not found:
         raise UsageError(str(path), "names no slide", f"its columns are {', '.join(COLUMNS)}")
     return found
+
+
+def _rows(path: Place, lines: list[str], separator: str) -> list[list[str]]:
+    """Return the cells of a manifest by row. Raises UsageError for what is no CSV, or holds zero bytes."""
+    reader = csv.reader(lines, delimiter=separator)
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        raise UsageError(f"{path}, line {reader.line_num}", f"is no CSV ({error})", "save the manifest anew") from error
+    for number, row in enumerate(rows, start=1):
+        if any("\0" in cell for cell in row):
+            raise UsageError(f"{path}, line {number}", "holds a zero byte", "save the manifest as CSV (UTF-8)")
+    return rows
 
 
 def _check_columns(path: Place, names: list[str]) -> None:

@@ -110,8 +110,9 @@ def failed_row(slide: BatchSlide, error: BaseException, seconds: float) -> Slide
         if not isinstance(source, Path):  # it may name the copy, which is gone by now
             said = re.sub(rf"/?[^\s'\"]*/{slide.id}/slide\b", str(source.parent), said)
         message = f"unexpected {type(error).__name__}: {said}"
+    message = _public(printable(" ".join(message.split())), slide)
     return SlideRow(
-        slide=slide.name, status=status, seconds=round(seconds, 2), message=printable(" ".join(message.split())),
+        slide=slide.name, status=status, seconds=round(seconds, 2), message=message,
         case=slide.source.case,
     )  # fmt: skip
 
@@ -119,6 +120,14 @@ def failed_row(slide: BatchSlide, error: BaseException, seconds: float) -> Slide
 def waiting_row(slide: BatchSlide) -> SlideRow:
     """Return the row of a slide whose turn has not come."""
     return SlideRow(slide=slide.name, status="waiting", case=slide.source.case)
+
+
+def _public(message: str, slide: BatchSlide) -> str:
+    """Return a message that names the files of a slide without the folders of this machine."""
+    for place in (slide.source.roi, slide.source.path):
+        if isinstance(place, Path) and place.is_absolute():
+            message = message.replace(printable(place), printable(place.name))
+    return message
 
 
 def _without_path(error: WsiHer2Error, path: Place) -> str:
