@@ -195,3 +195,16 @@ def test_a_stained_stretch_without_a_cell_behind_it_stays(canvas: Canvas) -> Non
     cells = measure(canvas.stains(), canvas.mpp).cells
     order = np.argsort(cells.x)
     assert [CELL_CLASSES[int(index)] for index in cells.class_index[order]] == ["0", "2i"]
+
+
+def test_the_edge_of_tissue_and_a_septum_are_no_cells_and_a_nucleus_there_is(canvas: Canvas) -> None:
+    """Glass beside a piece of tissue makes it stand out, as a nucleus stands out from tissue."""
+    rows, columns = np.mgrid[: canvas.height, : canvas.width]
+    wavy = 200 + 14 * np.sin(rows / 17) + 7 * np.sin(rows / 6.1)
+    septum = np.abs(columns - 420 - 9 * np.sin(rows / 19)) < 9 + 5 * np.sin(rows / 11)
+    canvas.hematoxylin = 0.1 * ((columns < wavy) | septum)
+    canvas.nucleus(190, 105, radius_um=3.6)
+    canvas.nucleus(420, 262, radius_um=3.6)
+    cells = measure(canvas.stains(), canvas.mpp).cells
+    tumour = sorted(zip(cells.x[cells.tumour].round(), cells.y[cells.tumour].round(), strict=True))
+    assert tumour == [pytest.approx((190, 105), abs=5), pytest.approx((420, 262), abs=5)]

@@ -128,7 +128,9 @@ def _table(
         is_tumour(nucleus, inner, membrane, assay, options),
         rays.outline(nucleus.edge),
     )
-    return cells, _is_nucleus(inner, hematoxylin, nucleus, membrane, rays, options)
+    real = _is_nucleus(inner, hematoxylin, nucleus, membrane, rays, options)
+    edge = _is_edge_of_tissue(inner, hematoxylin, dab, nucleus, membrane, rays, options)
+    return cells, real & ~edge
 
 
 def _is_nucleus(
@@ -144,15 +146,44 @@ def _is_nucleus(
     Where the membrane is stained its density scatters into the hematoxylin channel, so only unstained directions are
     compared with the inside.
     """
-    spacing = rays.radius[1] - rays.radius[0]
-    place = np.minimum(np.rint((nucleus.edge + 1.2) / spacing), len(rays.radius) - 1).astype(np.int64)
-    outside = np.take_along_axis(hematoxylin, place[..., None], axis=2)[..., 0]
+    outside = _beyond(hematoxylin, nucleus, rays, 1.2)
     bare = ~membrane.found
     surround = (outside * bare).sum(axis=1) / np.maximum(bare.sum(axis=1), 1)
     ringed = membrane.completeness >= 0.6
     smooth_form = nucleus.edge.std(axis=1) <= options.roughness * nucleus.edge.mean(axis=1)
     distinct = (surround <= options.surround_share * inner) & smooth_form
     return np.asarray((inner >= options.hematoxylin_min) & (ringed | distinct))
+
+
+def _is_edge_of_tissue(
+    inner: Floats,
+    hematoxylin: Profiles,
+    dab: Profiles,
+    nucleus: Nucleus,
+    membrane: Membrane,
+    rays: Rays,
+    options: CellOptions,
+) -> NDArray[np.bool_]:
+    """Tell a tissue's edge and a septum between fat vacuoles from a nucleus at such a place (N,) bool.
+
+    Glass on one side or on both makes any piece of tissue stand out from its surroundings. A nucleus is bluer than the
+    tissue on its other sides too. Where all is glass nothing can be compared, and the candidate stays.
+    """
+    blue, brown = (_beyond(profiles, nucleus, rays, 2.0) for profiles in (hematoxylin, dab))
+    bare = ~membrane.found
+    glass = bare & (blue + np.maximum(brown, 0) < options.glass_od)
+    tissue = bare & ~glass
+    count = tissue.sum(axis=1)
+    surround = (blue * tissue).sum(axis=1) / np.maximum(count, 1)
+    beside_glass = (glass.mean(axis=1) >= options.glass_share) & (membrane.completeness < 0.6)
+    return np.asarray(beside_glass & (count >= 3) & (surround > options.surround_share * inner))
+
+
+def _beyond(profiles: Profiles, nucleus: Nucleus, rays: Rays, beyond_um: float) -> Floats:
+    """Return the profiles' value (N, D) at `beyond_um` outside the nuclear edge, or at the end of the ray."""
+    spacing = rays.radius[1] - rays.radius[0]
+    place = np.minimum(np.rint((nucleus.edge + beyond_um) / spacing), len(rays.radius) - 1).astype(np.int64)
+    return np.asarray(np.take_along_axis(profiles, place[..., None], axis=2)[..., 0], dtype=np.float32)
 
 
 def _no_cells(directions: int) -> Cells:

@@ -54,6 +54,10 @@ class CellOptions(BaseModel):
         0.55,
         description="an unringed nucleus has at most this share of its hematoxylin around it, where no membrane is",
     )
+    glass_od: float = Field(0.02, description="hematoxylin and DAB together, OD, below which there is glass, no tissue")
+    glass_share: float = Field(
+        0.2, description="a candidate with glass beside it in this share of directions may be a piece of tissue's edge"
+    )
     roughness: float = Field(
         0.4, description="an unringed nucleus has an outline whose radius varies by at most this share (SD / mean)"
     )

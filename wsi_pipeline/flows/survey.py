@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError, UsageError
 from wsi_pipeline.flows.request import ScoreRequest
 from wsi_pipeline.geometry import Box, Size, ceil_div
-from wsi_pipeline.slide import Slide
+from wsi_pipeline.slide import Pixels, Slide
 from wsi_pipeline.stain.detect import StainGuess, detect_stain
 from wsi_pipeline.stain.white import WhitePoint, correct_white, estimate_white
 from wsi_pipeline.tiling import Grid, Region
 from wsi_pipeline.tissue.mask import Tissue, find_tissue
+from wsi_pipeline.tissue.pieces import area_px
 from wsi_pipeline.tissue.roi import Roi, read_roi
 
 OVERVIEW_UM = 8.0
@@ -104,7 +105,7 @@ def survey_slide(slide: Slide, grid: Grid, request: ScoreRequest) -> Survey:
     if slide.info.vendor in MADE_BY_RUNS:
         raise UnsupportedSlideError(request.slide, MADE_BY_RUNS[slide.info.vendor], "name the slide itself")
     step = overview_step(grid)
-    view = slide.overview(step)
+    view = _without_overhang(slide.overview(step), grid.size_l0, step)
     lost = 100.0 * view.unreadable / view.valid.size
     if lost > settings.engine.max_unreadable_percent:
         raise CorruptSlideError(request.slide, f"{lost:.0f} % of the slide cannot be read", "copy or scan it again")
@@ -112,7 +113,8 @@ def survey_slide(slide: Slide, grid: Grid, request: ScoreRequest) -> Survey:
     if max(white.rgb) < DARKEST_WHITE:
         raise UnsupportedSlideError(request.slide, "the background is black, so this is no brightfield slide")
     mpp = grid.mpp_l0.scaled(step)
-    tissue = find_tissue(view.rgb, view.valid, mpp, white.rgb, settings.tissue)
+    extent = (grid.size_l0.width / step, grid.size_l0.height / step)
+    tissue = find_tissue(view.rgb, view.valid, mpp, white.rgb, settings.tissue, extent)
     roi = read_roi(request.roi, grid.size_l0) if request.roi else None
     within = tissue.mask
     if roi is not None:
@@ -125,7 +127,7 @@ def survey_slide(slide: Slide, grid: Grid, request: ScoreRequest) -> Survey:
     white = correct_white(white, patches)
     guess = detect_stain(patches, white.rgb)
     stain = guess.stain if request.stain == "auto" else request.stain
-    area = float(scored.sum()) * mpp.x * mpp.y / 1e6
+    area = area_px(scored, extent) * mpp.x * mpp.y / 1e6
     return Survey(
         grid.size_l0,
         step,
@@ -140,6 +142,15 @@ def survey_slide(slide: Slide, grid: Grid, request: ScoreRequest) -> Survey:
         pieces,
         area,
     )
+
+
+def _without_overhang(view: Pixels, size_l0: Size, step: int) -> Pixels:
+    """Return the overview without a last row or column of which more than half hangs over the slide's edge.
+
+    Nothing was scanned there because there is no slide.
+    """
+    width, height = (max(round(side / step), 1) for side in size_l0)
+    return Pixels(view.rgb[:height, :width], view.valid[:height, :width], view.unreadable)
 
 
 def overview_step(grid: Grid) -> int:

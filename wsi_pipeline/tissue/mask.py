@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from wsi_pipeline.geometry import Box, Mpp
+from wsi_pipeline.geometry import Mpp
 from wsi_pipeline.stain.density import optical_density
 from wsi_pipeline.tissue.colour import FAINT, blur, colour_of, disc
 from wsi_pipeline.tissue.edge import EdgeOptions, beyond_coverslip
+from wsi_pipeline.tissue.outline import OutlineOptions, draw_in
 from wsi_pipeline.tissue.pen import PenOptions, find_pen
+from wsi_pipeline.tissue.pieces import Extent, Piece, area_px, number_pieces
 
 Mask = npt.NDArray[np.bool_]
 WORKING_UM = 8.0
@@ -26,7 +28,7 @@ WORKING_UM = 8.0
 
 
 WORTH_SAYING = 0.05
-"""Share of the overview; less is the last incomplete row and column, not an area that was never scanned."""
+"""Share of the overview that was never scanned; less is not worth a sentence."""
 
 
 class TissueOptions(BaseModel):
@@ -72,18 +74,7 @@ class TissueOptions(BaseModel):
     )
     pen: PenOptions = Field(default=PenOptions(), description="limits of ink")
     edge: EdgeOptions = Field(default=EdgeOptions(), description="what is a coverslip's edge")
-
-
-class Piece(NamedTuple):
-    """One connected piece of tissue."""
-
-    number: int
-    """Its value in `Tissue.labels`, from 1, the largest first."""
-    area_mm2: float
-    bbox_mask: Box
-    """Mask pixels."""
-    centroid_mask: tuple[float, float]
-    """(x, y), mask pixels."""
+    outline: OutlineOptions = Field(default=OutlineOptions(), description="where tissue ends")
 
 
 class Tissue(NamedTuple):
@@ -102,40 +93,56 @@ class Tissue(NamedTuple):
 
 
 def find_tissue(
-    rgb: npt.NDArray[np.uint8], valid: Mask, mpp: Mpp, white: tuple[float, float, float], options: TissueOptions
+    rgb: npt.NDArray[np.uint8],
+    valid: Mask,
+    mpp: Mpp,
+    white: tuple[float, float, float],
+    options: TissueOptions,
+    extent_px: Extent | None = None,
 ) -> Tissue:
     """Return the tissue in the overview `rgb` (H, W, 3) uint8 of pixel size `mpp`, given what was scanned (`valid`).
 
-    `white` is the glass (R, G, B). The overview should have 4-16 um/px.
+    `white` is the glass (R, G, B). The overview should have 4-16 um/px. `extent_px`: see `area_px`; H and W if None.
     """
+    extent_px = extent_px or (valid.shape[1], valid.shape[0])
     step = max(1, int(WORKING_UM / max(mpp)))
-    density, scanned = _reduced_density(rgb, valid, white, step)
+    picture, scanned = _reduced(rgb, valid, white, step)
+    density = optical_density(picture, white)
     um_per_px = float(np.sqrt(mpp.x * mpp.y)) * step
     pen = find_pen(density, um_per_px, options.pen)
     stained, edge = _stained(density, um_per_px, options)
-    mask = _tidied(stained & ~pen & scanned, um_per_px, options) & ~pen & scanned
+    allowed = ~pen & scanned
+    coarse = _tidied(stained & allowed, um_per_px, options) & allowed
+    mask = draw_in(coarse, allowed & (~edge | coarse), _darkness(picture, white), um_per_px, options.outline)
     if step > 1:
-        mask, pen, edge = (_enlarged(part, valid.shape) for part in (mask, pen, edge))
-    pixel_mm2 = mpp.x * mpp.y / 1e6
-    least_mm2 = min(options.least_piece_mm2, options.least_piece_share * float(valid.sum()) * pixel_mm2)
-    labels, pieces = _pieces(mask & valid, pixel_mm2, least_mm2)
+        mask, coarse, pen, edge = (_enlarged(part, valid.shape) for part in (mask, coarse, pen, edge))
+    px_mm2 = mpp.x * mpp.y / 1e6
+    least_mm2 = min(options.least_piece_mm2, options.least_piece_share * float(valid.sum()) * px_mm2)
+    labels, pieces = number_pieces(mask & valid, coarse & valid, extent_px, px_mm2, least_mm2)
     mask = labels > 0
-    reasons = _reasons(valid, pen, edge, mask, pixel_mm2)
-    return Tissue(mask, pen, float(mask.sum()) * pixel_mm2, labels, pieces, reasons)
+    reasons = _reasons(valid, pen, edge, mask, px_mm2)
+    return Tissue(mask, pen, area_px(mask, extent_px) * px_mm2, labels, pieces, reasons)
 
 
-def _reduced_density(
+def _reduced(
     rgb: npt.NDArray[np.uint8], valid: Mask, white: tuple[float, float, float], step: int
-) -> tuple[npt.NDArray[np.float32], Mask]:
-    """Return OD (h, w, 3) of `rgb` averaged down `step` times, 0 where nothing was scanned, and what was (h, w)."""
+) -> tuple[npt.NDArray[np.uint8], Mask]:
+    """Return `rgb` averaged down `step` times (h, w, 3), white where nothing was scanned, and what was (h, w)."""
     if not valid.all():
         rgb = np.where(valid[..., None], rgb, np.rint(white).astype(np.uint8))
     if step == 1:
-        return optical_density(rgb, white), valid
+        return rgb, valid
     small = (max(valid.shape[1] // step, 1), max(valid.shape[0] // step, 1))
     picture = np.asarray(cv2.resize(rgb, small, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     scanned = cv2.resize(valid.astype(np.uint8), small, interpolation=cv2.INTER_AREA) > 0
-    return optical_density(picture, white), np.asarray(scanned)
+    return picture, np.asarray(scanned)
+
+
+def _darkness(picture: npt.NDArray[np.uint8], white: tuple[float, float, float]) -> npt.NDArray[np.float32]:
+    """Return the mean OD (h, w) of `picture`, below 0 where it is brighter than `white`, so that no texture is lost."""
+    levels = np.log10(np.maximum(np.arange(256, dtype=np.float32), 1))
+    channels = (np.float32(np.log10(level)) - levels[picture[..., i]] for i, level in enumerate(white))
+    return np.asarray(sum(channels) / np.float32(3), dtype=np.float32)
 
 
 def _stained(density: npt.NDArray[np.float32], um_per_px: float, options: TissueOptions) -> tuple[Mask, Mask]:
@@ -172,30 +179,14 @@ def _enlarged(part: Mask, shape: tuple[int, ...]) -> Mask:
     return np.asarray(cv2.resize(part.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT) > 0)
 
 
-def _pieces(mask: Mask, pixel_mm2: float, least_mm2: float) -> tuple[npt.NDArray[np.int32], list[Piece]]:
-    """Return the labels (H, W) int32 and the pieces of `mask` of at least `least_mm2`, the largest first."""
-    count, labels, stats, centroids = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    areas = stats[:, cv2.CC_STAT_AREA] * pixel_mm2
-    kept = [i for i in np.argsort(-areas, kind="stable") if i > 0 and areas[i] >= least_mm2]
-    numbers = np.zeros(count, dtype=np.int32)
-    numbers[kept] = np.arange(1, len(kept) + 1)
-    pieces = [
-        Piece(
-            n, float(areas[i]), Box(*(int(v) for v in stats[i, :4])), (float(centroids[i, 0]), float(centroids[i, 1]))
-        )
-        for n, i in enumerate(kept, start=1)
-    ]
-    return numbers[labels], pieces
-
-
-def _reasons(valid: Mask, pen: Mask, edge: Mask, mask: Mask, pixel_mm2: float) -> tuple[str, ...]:
+def _reasons(valid: Mask, pen: Mask, edge: Mask, mask: Mask, px_mm2: float) -> tuple[str, ...]:
     """Return one sentence for each thing that was left out."""
     reasons = []
     unscanned = 1.0 - float(valid.mean())
     if unscanned >= WORTH_SAYING:
         reasons.append(f"{100 * unscanned:.0f} % of the slide was never scanned")
     if pen.any():
-        reasons.append(f"pen marks over {pen.sum() * pixel_mm2:.2f} mm2 were left out")
+        reasons.append(f"pen marks over {pen.sum() * px_mm2:.2f} mm2 were left out")
     if edge.any():
         reasons.append(f"a coverslip edge near the border was found; {edge.mean():.0%} of the overview lies beyond it")
     if not mask.any():

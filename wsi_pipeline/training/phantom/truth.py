@@ -54,6 +54,7 @@ def truth_of(scene: Scene, cells: TumourCells, island_radius_um: float, stain: S
         "mpp_x": options.mpp_x,
         "mpp_y": options.mpp_y,
         **_verdict(options, counts, stain),
+        "tissue_mm2": round(float(scene.layout.silhouette().sum()) * scene.layout.step_um**2 / 1e6, 4),
         "tumour_cells": sum(counts.values()),
         "other_nuclei": len(scene.nuclei) - len(cells.classes),
         "island": _island(options, island_radius_um),
