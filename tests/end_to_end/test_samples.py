@@ -14,9 +14,13 @@ import pytest
 
 SAMPLES = ("null", "ultralow", "1plus", "2plus", "3plus", "heterogeneous", "he")
 SHARES = ("0", "1+", "2+", "2i", "3+")
-MEAN_SLACK, SLACK = 5.0, 12.0
-"""Points by which the shares may be off on average, and any one of them. The worst is 2+ on the 2+ sample, 11
-points too high: the walls of its complete cells are seen from the 0 and 1+ cells beside them as well."""
+MEAN_SLACK, SLACK = 5.2, 12.5
+"""Points by which the shares may be off on average, and any one of them. The worst is 2+ on the 2+ sample, 12.3
+points too high: the walls of its complete cells are seen from the 0 and 1+ cells beside them as well. Both were
+less (4.4, 11) while about 20 pieces of the tissue's edge and of fat septa passed for cells of class 0 and made up for it."""
+
+AREA_SLACK = 0.06
+"""Share by which the area may differ from that of the silhouette; 0.03-0.04 too large was seen."""
 
 CONTRACT: dict[str, Any] = {
     "schema_version": str, "stain": str, "score": str, "category": str, "borderline": bool, "evidence": str,
@@ -37,6 +41,8 @@ def test_a_sample_gets_its_true_score(name: str, sample_run: Callable[[str], Any
     result = outcome.result
     assert (result["score"], result["category"]) == (truth["score"], truth["category"])
     assert result["stain"] == truth["stain"]
+    assert result["tissue_mm2"] == pytest.approx(truth["tissue_mm2"], rel=AREA_SLACK)
+    assert not any("never scanned" in warning for warning in result["warnings"])
     if truth["shares"] is None:
         if result["virtual_stain"]:  # where torch is installed
             assert "never saw real tissue" in result["reason"]

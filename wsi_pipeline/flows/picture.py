@@ -22,7 +22,7 @@ from wsi_pipeline.export.palette import NO_CLASS
 from wsi_pipeline.flows.context import RunContext
 from wsi_pipeline.flows.tile_region import Columns
 from wsi_pipeline.scoring.evidence import COLUMN_OF_TILE
-from wsi_pipeline.tissue.mask import Piece
+from wsi_pipeline.tissue.pieces import Piece
 
 CELL_UM = 10.0
 """Width at which a cell is drawn, um: about its own."""
