@@ -17,7 +17,7 @@ SHARES = ("0", "1+", "2+", "2i", "3+")
 MEAN_SLACK, SLACK = 5.2, 12.5
 """Points by which the shares may be off on average, and any one of them. The worst is 2+ on the 2+ sample, 12.3
 points too high: the walls of its complete cells are seen from the 0 and 1+ cells beside them as well. Both were
-less (4.4, 11) while about 20 pieces of the tissue's edge and of fat septa passed for cells of class 0 and made up for it."""
+less (4.4, 11) while about 20 pieces of the tissue's edge and of fat septa passed for cells of class 0 and hid it."""
 
 AREA_SLACK = 0.06
 """Share by which the area may differ from that of the silhouette; 0.03-0.04 too large was seen."""
