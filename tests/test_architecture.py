@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "wsi_pipeline"
 
 RANKS = {
-    "errors": 0, "geometry": 0, "installation": 0,
+    "errors": 0, "holding": 0, "geometry": 0, "installation": 0,
     "slide": 1, "stain": 1, "tiling": 1, "storage": 1,
     "tissue": 2, "results": 2, "models": 2,
     "engine": 3, "scoring": 3, "cells": 3, "explain": 3,

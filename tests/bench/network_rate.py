@@ -37,7 +37,7 @@ from wsi_pipeline.models.pspstain import Generator
 from wsi_pipeline.models.registry import find_weights
 from wsi_pipeline.models.runtime import OPENVINO_BATCH, Runtime, choose_runtime
 from wsi_pipeline.models.save import save_weights
-from wsi_pipeline.models.seamless import SeamlessStainer, use_one_thread
+from wsi_pipeline.models.seamless import SeamlessStainer
 from wsi_pipeline.slide import RescaledSlide, open_slide
 from wsi_pipeline.training.phantom import make_phantom, random_options, write_slide
 
@@ -70,7 +70,7 @@ def main() -> None:
         slide = arguments.slide or painted(folder)
         if "a" in arguments.parts:
             end_to_end(slide, folder, cores, arguments)
-        use_one_thread()
+        torch.set_num_threads(1)
         if "b" in arguments.parts:
             classifiers(slide, folder, arguments.rounds)
         if "c" in arguments.parts:
@@ -95,7 +95,7 @@ def stainer_of(folder: Path, architecture: Architecture, runtime: Runtime) -> Se
 
 def start_worker(slide: Path, folder: Path) -> None:
     """Load everything once per process, as a worker of the product does."""
-    use_one_thread()
+    torch.set_num_threads(1)
     options = ModelOptions(device="cpu")
     stainer = stainer_of(folder, "pspstain-light", choose_runtime("pspstain-light", options))
     runtime = choose_runtime("ihcnet-light", options)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
+from wsi_pipeline.config import load_settings
 from wsi_pipeline.engine.executors import SerialExecutor, make_executor
 from wsi_pipeline.engine.interface import EngineOptions
 from wsi_pipeline.errors import ClusterError, CorruptSlideError, StoppedError
+from wsi_pipeline.flows.memory_estimate import example_need
+from wsi_pipeline.flows.pool import SharedPool
 
 MEGABYTES = 5
 
@@ -178,17 +182,17 @@ def test_an_address_that_is_none_is_refused_at_once() -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_while_the_workers_are_joined_leaves_neither_client_nor_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    from wsi_pipeline.engine import dask_executor  # noqa: PLC0415
+    from wsi_pipeline.engine import joining  # noqa: PLC0415
 
     made = []
-    joined = dask_executor.Client
+    joined = joining.Client
 
     def join(*words: Any, **options: Any) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
         made.append(joined(*words, **options))
         return made[0]
 
-    monkeypatch.setattr(dask_executor, "Client", join)
+    monkeypatch.setattr(joining, "Client", join)
     with pytest.raises(KeyboardInterrupt):
         make_executor(EngineOptions(workers=1), None)
     assert [client.status for client in made] == ["closed"]
@@ -233,3 +237,20 @@ def test_workers_keep_memory_for_the_next_array() -> None:
         assert next(iter(made.run(_faults, [0]))) < MEGABYTES << 20 >> 12, "less than one of the 20 arrays' pages"
     finally:
         made.close()
+
+
+def test_a_pool_whose_executor_was_stopped_or_lost_lends_one_that_works() -> None:
+    settings = load_settings("serial", {})
+    need = example_need(settings)
+
+    def break_down(pool: SharedPool, error: Exception) -> None:
+        with pool.lend((), need) as executor:
+            executor.stop()
+            raise error
+
+    with closing(SharedPool(settings, None, ())) as pool:
+        for error in (StoppedError("a run", "was stopped"), ClusterError("a cluster", "was lost")):
+            with pytest.raises(type(error)):
+                break_down(pool, error)
+            with pool.lend((), need) as executor:
+                assert list(executor.run(lambda number: number + 1, [4, 5])) == [5, 6]

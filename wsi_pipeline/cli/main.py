@@ -27,6 +27,7 @@ from wsi_pipeline.cli import (
 from wsi_pipeline.cli.streams import patient_streams
 from wsi_pipeline.engine.interrupts import interruptible
 from wsi_pipeline.errors import EXIT_INTERRUPTED, OutputError, ResourceError, UsageError, WsiHer2Error
+from wsi_pipeline.holding import quiet_for_good
 
 app = typer.Typer(
     name="wsi-her2",
@@ -67,6 +68,8 @@ def main() -> None:
 def _command() -> int:
     """Run the command line and return its exit code."""
     debug = "--debug" in sys.argv
+    quiet_for_good()
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # damage is told by our errors, once
     if not debug:  # what libraries leave unfinished when a run fails would print tracebacks beside the one sentence
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     code = 0

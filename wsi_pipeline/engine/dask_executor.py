@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,18 +11,18 @@ from itertools import islice
 from typing import Any, Generic
 
 import dask
-from distributed import Client, Future, Security, wait
-from distributed.comm.core import CommClosedError, connect
+from distributed import Future, wait
+from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
+from wsi_pipeline.engine.fork_server import start_method
 from wsi_pipeline.engine.interface import GPU, EngineOptions, Outcome, Task
 from wsi_pipeline.engine.interrupts import interrupts_held
-from wsi_pipeline.engine.local_cluster import start_local_cluster, stop_local_cluster
+from wsi_pipeline.engine.joining import client_of, require_answer
+from wsi_pipeline.engine.local_cluster import METHOD, start_local_cluster, stop_local_cluster
 from wsi_pipeline.engine.memory import Allotment, WorkerLimit
 from wsi_pipeline.errors import ClusterError, StoppedError
-
-CONNECT_SECONDS = 10
-"""How long a scheduler may take to answer."""
+from wsi_pipeline.holding import Holding, quiet_loggers
 
 WORKERLESS_SECONDS = 30
 """How long a run waits for a worker when there is none; a killed local worker is back after two."""
@@ -35,9 +33,12 @@ LOOK_SECONDS = 0.5
 LEAVE_SECONDS = 20
 """How long regions that still run may take to end when the run is given up."""
 
-NOISY_LOGGERS = (
-    "distributed", "distributed.client", "distributed.nanny", "distributed.worker", "tornado.application", "asyncio",
-)  # fmt: skip
+_dask_settings = Holding(
+    lambda: dask.config.set(
+        {"distributed.admin.log-format": "%(message)s", "distributed.worker.daemon": False, METHOD: start_method()}
+    )
+)
+"""As long as there is an executor: workers that are started anew after a crash heed them, too."""
 
 
 class _Tasks(Generic[Task]):
@@ -82,23 +83,27 @@ class DaskExecutor:
         self._flying: dict[Future[Any], Any] = {}
         self._stopped = False
         self.given_up: list[Any] = []
-        # people watch the progress bar; a lost worker is retried, and a lost cause is our own error
-        for name in NOISY_LOGGERS:
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        dask.config.set({"distributed.admin.log-format": "%(message)s", "distributed.worker.daemon": False})
+        with ExitStack() as held:
+            held.enter_context(quiet_loggers())
+            held.enter_context(_dask_settings())
+            self._start(scheduler)
+            self._held = held.pop_all()
+        if scheduler and gpus:
+            self._require_gpu(scheduler)
+
+    def _start(self, scheduler: str | None) -> None:
+        """Start the cluster or find the scheduler, and join it. Raises ClusterError."""
         if scheduler:
-            _require_answer(scheduler)
-        self._cluster = None if scheduler else start_local_cluster(options, gpus, allotment)
+            require_answer(scheduler)
+        self._cluster = None if scheduler else start_local_cluster(self._options, self._gpus, self._allotment)
         try:
-            self._client = _client_of(self._cluster or scheduler)
+            self._client = client_of(self._cluster or scheduler)
         except (OSError, TimeoutError) as error:
             self._close_cluster()
             raise ClusterError(self._name, f"cannot be joined ({error})", "try --set engine.executor=serial") from error
         except KeyboardInterrupt:
             self._close_cluster()
             raise
-        if scheduler and gpus:
-            self._require_gpu(scheduler)
 
     def _require_gpu(self, scheduler: str) -> None:
         """Raise ClusterError, the scheduler left, unless one of its workers has a GPU."""
@@ -246,7 +251,7 @@ class DaskExecutor:
         Regions still running on workers that are not ours are waited for, or they would write into a folder that the
         run has deleted.
         """
-        with interrupts_held():
+        with interrupts_held(), self._held:
             if self._flying and not self._cluster:
                 self._land()
             self._client.close(timeout=5)
@@ -256,39 +261,3 @@ class DaskExecutor:
         """Stop the cluster that was started here, if one was."""
         if self._cluster:
             stop_local_cluster(self._cluster)
-
-
-def _client_of(cluster: Any) -> Client:
-    """Return a client of a cluster, or of the scheduler at an address; whole, or closed again after Ctrl-C.
-
-    One that is interrupted half made cannot be closed, and tries to for 20 s when the process ends.
-
-    Raises OSError, TimeoutError.
-    """
-    client = None
-    try:
-        with interrupts_held():
-            client = Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False)
-    except KeyboardInterrupt:  # it waited until the client was there
-        if client:
-            client.close(timeout=5)
-        raise
-    return client
-
-
-def _require_answer(scheduler: str) -> None:
-    """Raise ClusterError unless a dask scheduler answers; the client itself waits for ever for one that is mute."""
-
-    async def ask() -> None:
-        comm = await connect(scheduler, **Security().get_connection_args("client"))
-        await comm.close()
-
-    async def ask_in_time() -> None:
-        await asyncio.wait_for(ask(), CONNECT_SECONDS)
-
-    try:
-        asyncio.run(ask_in_time())
-    except (OSError, TimeoutError, ValueError) as error:
-        raise ClusterError(
-            f"--scheduler {scheduler}", "no dask scheduler answers there", "start one, or leave the option out"
-        ) from error

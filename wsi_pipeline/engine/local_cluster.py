@@ -11,7 +11,7 @@ from typing import Any
 import dask
 from distributed import Nanny, Scheduler, SpecCluster
 
-from wsi_pipeline.engine.fork_server import WORKER_VARIABLES, start_fork_server, start_method
+from wsi_pipeline.engine.fork_server import WORKER_VARIABLES, start_fork_server
 from wsi_pipeline.engine.interface import GPU, EngineOptions
 from wsi_pipeline.engine.interrupts import interrupts_held
 from wsi_pipeline.engine.memory import Allotment
@@ -60,7 +60,6 @@ def start_local_cluster(options: EngineOptions, gpus: tuple[int, ...], allotment
     cluster = None
     workers = {**_processor_workers(gpus, allotment), **_gpu_workers(options, gpus, allotment)}
     settings = HOLDS_MEMORY | QUIET | {BEFORE_START: dask.config.get(BEFORE_START) | WORKER_VARIABLES}
-    dask.config.set({METHOD: start_method()})  # and left so, for workers that are started anew after a crash
     start_fork_server()
     try:
         with interrupts_held(), dask.config.set(settings):
@@ -136,5 +135,6 @@ def _worker(threads: int, limit: int, variables: Mapping[str, str]) -> dict[str,
         "protocol": "tcp://",
         "dashboard": False,
         "memory_limit": limit,
+        "preload": ["wsi_pipeline.engine.worker_start"],
         "silence_logs": logging.CRITICAL,
     }

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_pipeline.holding import one_torch_thread
 from wsi_pipeline.models.registry import find_weights
 from wsi_pipeline.models.runtime import OPENVINO_BATCH, Runtime
 
@@ -51,14 +52,14 @@ def _through_torch(name: str, folder: Path, runtime: Runtime, batch_tiles: int) 
     from wsi_pipeline.explain.cam import MarginMaps  # noqa: PLC0415 - torch is heavy
     from wsi_pipeline.models.classify import TileRunner  # noqa: PLC0415
     from wsi_pipeline.models.load import load_model  # noqa: PLC0415
-    from wsi_pipeline.models.seamless import use_one_thread  # noqa: PLC0415
 
-    use_one_thread()
-    runner = TileRunner(load_model(name, folder), runtime, batch_tiles)
-    maps = MarginMaps(runner.network, runner.glass())
+    with one_torch_thread():
+        runner = TileRunner(load_model(name, folder), runtime, batch_tiles)
+        maps = MarginMaps(runner.network, runner.glass())
 
     def look(tiles: NDArray[np.uint8]) -> Seen:
-        answers = runner.answer(tiles)
-        return Seen(answers.logits, maps(answers.features), maps.glass_margins)
+        with one_torch_thread():
+            answers = runner.answer(tiles)
+            return Seen(answers.logits, maps(answers.features), maps.glass_margins)
 
     return look

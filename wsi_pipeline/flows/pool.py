@@ -113,7 +113,7 @@ class SharedPool(OnePool):
 
     @contextmanager
     def lend(self, gpus: tuple[int, ...], need: Need) -> Iterator[Executor]:  # noqa: ARG002 - it has those of all slides
-        """Lend the executor; one whose cluster was lost is replaced when the next slide asks.
+        """Lend the executor; one whose cluster was lost, or that was stopped, is replaced when the next slide asks.
 
         Raises ClusterError, ResourceError, StoppedError.
         """
@@ -133,7 +133,7 @@ class SharedPool(OnePool):
             heed_limits(self._executor.limits(), need)
             try:
                 yield self._executor
-            except ClusterError:
+            except (ClusterError, StoppedError):
                 self.close()
                 raise
 

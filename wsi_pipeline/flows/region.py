@@ -30,6 +30,7 @@ from wsi_pipeline.flows.nuclear_dab import stained_by_piece
 from wsi_pipeline.flows.packed import PackedTask
 from wsi_pipeline.flows.pyramids import CLASS_MAP, COLOUR_MAP, DENSITY_MAP, Block, build_block
 from wsi_pipeline.geometry import Box, Mpp, ceil_div
+from wsi_pipeline.holding import one_opencv_thread
 from wsi_pipeline.slide import Slide, SlideSpec
 from wsi_pipeline.stain.compartment import NuclearStainOptions
 from wsi_pipeline.stain.density import Stains, unmix
@@ -117,9 +118,9 @@ def file_identity(path: Path) -> tuple[int, ...]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
+@one_opencv_thread()
 def process_region(task: RegionTask) -> RegionOutcome:
     """Measure one region, write its map chunks and its part of the cell table, and return its tiles."""
-    cv2.setNumThreads(1)  # the workers are the parallelism
     plan, core = task.plan, task.region.core_an
     clock = [time.perf_counter()]
     window = measured_window(core, plan.grid.mpp, plan.cells)

@@ -21,6 +21,7 @@ from wsi_pipeline.flows.networks import Network
 from wsi_pipeline.flows.packed import PackedTask
 from wsi_pipeline.flows.region import file_identity, opened
 from wsi_pipeline.geometry import Box, cut
+from wsi_pipeline.holding import one_torch_thread
 from wsi_pipeline.slide import RescaledSlide, SlideSpec
 from wsi_pipeline.tiling import Grid, Region
 
@@ -111,7 +112,8 @@ def calibrate(task: CalibrationTask) -> Calibrated:
             return bool(task.tissue[rows, columns].any())
 
         spacing = GRID_SPACING_PX if task.kind == "grid" else None
-        field = stainer.calibrate(_view(plan).read, plan.grid.size_an, has_tissue, spacing, MOST_WINDOWS)
+        with one_torch_thread():
+            field = stainer.calibrate(_view(plan).read, plan.grid.size_an, has_tissue, spacing, MOST_WINDOWS)
         save_field(field, plan.statistics)
     return Calibrated({"calibrate": time.perf_counter() - start})
 
@@ -149,7 +151,8 @@ def _stain_part(task: StainTask, part: Box, image: NDArray[np.uint8]) -> int:
 
     stainer = _stainer(task.plan.network)
     field = _statistics(task.plan.statistics) if stainer.needs_calibration else None
-    stained = stainer.stain(read, Box(core.x + part.x, core.y + part.y, part.width, part.height), field)
+    with one_torch_thread():
+        stained = stainer.stain(read, Box(core.x + part.x, core.y + part.y, part.width, part.height), field)
     image[part.y : part.bottom, part.x : part.right][tissue] = stained[tissue]
     return lost
 
@@ -158,11 +161,11 @@ def _stain_part(task: StainTask, part: Box, image: NDArray[np.uint8]) -> int:
 def _network(network: Network) -> SeamlessStainer:
     """Load and verify the generator once per process."""
     from wsi_pipeline.models.load import load_model  # noqa: PLC0415
-    from wsi_pipeline.models.seamless import SeamlessStainer, use_one_thread  # noqa: PLC0415
+    from wsi_pipeline.models.seamless import SeamlessStainer  # noqa: PLC0415
 
-    use_one_thread()
-    loaded = load_model(network.name, network.folder)
-    return SeamlessStainer(cast("Generator", loaded.network), network.runtime)
+    with one_torch_thread():
+        loaded = load_model(network.name, network.folder)
+        return SeamlessStainer(cast("Generator", loaded.network), network.runtime)
 
 
 def _stainer(network: Network) -> SeamlessStainer:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +20,7 @@ from wsi_pipeline.flows.networks import Network
 from wsi_pipeline.flows.packed import PackedTask
 from wsi_pipeline.flows.region import opened
 from wsi_pipeline.geometry import Box
+from wsi_pipeline.holding import one_opencv_thread
 from wsi_pipeline.slide import RescaledSlide, SlideSpec
 from wsi_pipeline.stain.quality import QualityOptions, check_tiles
 from wsi_pipeline.tiling import Grid, Region
@@ -64,9 +64,9 @@ class TileOutcome(NamedTuple):
     seconds: dict[str, float]
 
 
+@one_opencv_thread()
 def process_tile_region(task: TileTask) -> TileOutcome:
     """Look at every tile of a region that holds enough tissue."""
-    cv2.setNumThreads(1)  # the workers are the parallelism
     clock = [time.perf_counter()]
     boxes, columns = chosen_tiles(task)
     pixels, unreadable = _read(task.plan, boxes)

@@ -36,7 +36,6 @@ __all__ = [
     "load_field",
     "save_field",
     "to_tensor",
-    "use_one_thread",
 ]
 
 HALO_PX = 72
@@ -159,11 +158,6 @@ class SeamlessStainer:
             finally:
                 for norm in norms:
                     norm.given = None
-
-
-def use_one_thread() -> None:
-    """Compute on one thread: the workers are the parallelism, and sums in one order give the same pixels anywhere."""
-    torch.set_num_threads(1)
 
 
 def to_tensor(rgb: NDArray[np.uint8], device: str = "cpu") -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +14,6 @@ from wsi_pipeline.errors import CorruptSlideError, UnsupportedSlideError
 from wsi_pipeline.geometry import Size
 from wsi_pipeline.slide.border import BROKEN_REMEDY
 from wsi_pipeline.slide.samples import COLOURS, NOT_RGB, RGB, SAMPLES_MAX
-
-logging.getLogger("tifffile").addHandler(logging.NullHandler())  # damage is told by our errors, once
 
 TIFF_ERRORS = (ValueError, RuntimeError, OSError, LookupError, TypeError, ArithmeticError, struct.error)
 """What tifffile and imagecodecs raise on damaged files: TiffFileError is a ValueError, codec errors RuntimeErrors."""
