@@ -83,6 +83,8 @@ def test_folders_that_vanish_or_lead_in_circles_end_nothing(tmp_path: Path, monk
     monkeypatch.setattr(Path, "iterdir", iterdir)
     found = {slide.path.name for slide in find_slides(tmp_path, tmp_path / "out")}
     assert found == {"loop.svs", "pipe.svs", "shut", "stays.svs"}
+    with pytest.raises(UsageError, match=r"shut: cannot be listed \(Input/output error\)"):
+        plan_batch([str(tmp_path / "shut")], tmp_path / "out")
 
 
 @pytest.mark.parametrize(

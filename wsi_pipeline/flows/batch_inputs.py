@@ -68,11 +68,13 @@ def find_slides(folder: Place, leave_out: Place) -> Iterator[SlideInput]:
     """Yield the slides in a folder and all below it, by name; what runs wrote and `leave_out` are passed over.
 
     One slide each: an OME-Zarr folder, a .mrxs or .vms with its parts, the files of a DICOM series. A folder that is
-    called like a slide and holds none is one too, a broken one.
+    called like a slide and holds none is one too, a broken one. Raises UsageError for a folder that cannot be listed.
     """
-    if _is_run(folder):
-        return iter(())
-    return _scan(folder, leave_out.resolve(), {folder.resolve()})
+    if not _is_run(folder):
+        try:
+            yield from _scan(folder, leave_out.resolve(), {folder.resolve()})
+        except OSError as error:
+            raise UsageError(str(folder), f"cannot be listed ({error.strerror or error})", "check the path") from error
 
 
 def is_zarr_folder(place: Place) -> bool:
