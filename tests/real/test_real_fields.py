@@ -29,8 +29,9 @@ def test_no_weaker_field_scores_3plus_at_any_likely_pixel_size(real_data: Path, 
     result = real_fields.score(real_data / f"her2/fields/{name}.png", mpp)
     assert result.stain == "ihc"
     assert result.score != "3+"
-    assert result.shares is not None
-    assert result.shares["3+"] <= 5
+    shares = result.shares or result.measured_shares  # at 0.25 um/px there are too few cells for a score
+    assert shares is not None
+    assert shares["3+"] <= 5
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,11 @@ def test_no_her2_image_is_called_nuclear(real_data: Path) -> None:
         assert not any("stained nuclei" in warning for warning in result.warnings), path.name
 
 
+def says_why(reason: str) -> bool:
+    """Return whether a reason names the slide's stain, or the virtual one that took its place."""
+    return "H&E" in reason or "so its stain is no evidence" in reason
+
+
 def test_no_he_image_is_evaluable(real_data: Path) -> None:
     paths = [*real_data.glob("her2/pairs_*/HE/*"), real_data / "ki67/OS-1-detail.ome.tif"]
     paths += [real_data / "slides/CMU-1-Small-Region.svs", real_data / "slides/HE_example.tif"]
@@ -65,7 +71,7 @@ def test_no_he_image_is_evaluable(real_data: Path) -> None:
     wrong = {}
     for path in paths:
         result = real_fields.score(path, 0.46 if "pairs" in path.parts[-3] else None)
-        if (result.stain, result.score) != ("he", "not evaluable") or "H&E" not in result.reason:
+        if (result.stain, result.score) != ("he", "not evaluable") or not says_why(result.reason):
             wrong[path.name] = (result.stain, result.score, result.reason)
     assert not wrong
 
