@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the models extra: pip install 'wsi-her2[models]'")
-pytest.importorskip("captum", reason="needs the explain extra: pip install 'wsi-her2[explain]'")
+torch = pytest.importorskip("torch", reason="needs the models extra: pip install '.[models]'")
+pytest.importorskip("captum", reason="needs the explain extra: pip install '.[explain]'")
 
 from wsi_pipeline.config import load_settings  # noqa: E402
 from wsi_pipeline.explain.tile import MARGIN_NAMES, CamChoice, explain_tile, tile_grid, tile_numbered  # noqa: E402

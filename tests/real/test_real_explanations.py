@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch", reason="needs the models extra: pip install 'wsi-her2[models]'")
+pytest.importorskip("torch", reason="needs the models extra: pip install '.[models]'")
 
 PROGRAM = Path(__file__).resolve().parents[1] / "bench" / "explanations.py"
 
