@@ -70,7 +70,7 @@ def estimate_white(rgb: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_]) -> 
     The white is the brightest sizeable peak of smooth, nearly neutral pixels. Where there is none (the slide is
     filled by tissue) it is the 99th percentile of each channel, kept nearly neutral, with source "fallback".
     """
-    scanned = valid & ~_padding(rgb)
+    scanned = valid & ~find_padding(rgb)
     if not scanned.any():
         scanned = valid
     total = int(scanned.sum())
@@ -86,7 +86,7 @@ def estimate_white(rgb: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_]) -> 
     return WhitePoint(red, green, blue, "glass", float(glass.sum()) / total)
 
 
-def _padding(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+def find_padding(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """Return where exact white (255) is filling rather than glass, (H, W): its border runs along rows and columns."""
     exact = (_darkest(rgb) == 255).astype(np.uint8)
     exact = cv2.morphologyEx(exact, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from wsi_pipeline.geometry import Mpp
 from wsi_pipeline.stain.density import optical_density
+from wsi_pipeline.stain.white import find_padding
 from wsi_pipeline.tissue.colour import FAINT, blur, colour_of, disc
 from wsi_pipeline.tissue.edge import EdgeOptions, beyond_coverslip
 from wsi_pipeline.tissue.outline import OutlineOptions, draw_in
@@ -111,7 +112,7 @@ def find_tissue(
     um_per_px = float(np.sqrt(mpp.x * mpp.y)) * step
     pen = find_pen(density, um_per_px, options.pen)
     stained, edge = _stained(density, um_per_px, options)
-    allowed = ~pen & scanned
+    allowed = ~pen & scanned & ~find_padding(picture)  # which would pass for a glass brighter than the slide's own
     coarse = _tidied(stained & allowed, um_per_px, options) & allowed
     mask = draw_in(coarse, allowed & (~edge | coarse), _darkness(picture, white), um_per_px, options.outline)
     if step > 1:
