@@ -35,7 +35,7 @@ def test_spectral_checkpoint_stays_equal_to_the_bit_through_import(
 ) -> None:
     image = torch.rand(1, 3, 36, 52, generator=torch.Generator().manual_seed(6)) * 2 - 1
     torch.save(spectral_generator.state_dict(), tmp_path / "net_G.pth")
-    card = ModelCard(name="stainer", mpp=0.46, licence="CC0-1.0")
+    card = ModelCard(name="stainer", mpp=0.46, licence="CC0-1.0", marker="HER2")
     manifest = import_checkpoint(tmp_path / "net_G.pth", card, tmp_path)
     assert manifest.architecture == "pspstain"
     with torch.inference_mode():
