@@ -65,14 +65,34 @@ def test_shaded_glass_is_no_tissue_and_pale_tissue_on_it_is() -> None:
     _assert_drawn(glass.find(), glass.extent)
 
 
-def test_dust_beside_the_tissue_does_not_bulge_its_outline() -> None:
+@pytest.mark.parametrize("tile", [32, 64])
+def test_padding_moves_no_outline(tile: int) -> None:
+    """A slide that is filled up with white to whole tiles ends where it ends without."""
+    glass = Glass()
+    picture = np.array(WHITE) * 10 ** -glass.stain(glass.extent, BLUE, 0.05).density
+    cut = np.rint(picture + glass.rng.normal(0, 0.5, picture.shape)).astype(np.uint8)[:, :258]
+    down, right = -cut.shape[0] % tile, -cut.shape[1] % tile
+    padded = cv2.copyMakeBorder(cut, 0, down, 0, right, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+    plain, filled = (
+        find_tissue(rgb, np.ones(rgb.shape[:2], bool), MPP, WHITE, TissueOptions()).mask for rgb in (cut, padded)
+    )
+    shared = filled[: cut.shape[0], : cut.shape[1]]
+    assert not filled[cut.shape[0] :].any()
+    assert not filled[:, cut.shape[1] :].any()
+    assert (shared != plain).sum() <= 0.01 * plain.sum()
+
+
+@pytest.mark.parametrize("px_away", [4, 6, 8, 12])
+def test_dust_beside_the_tissue_does_not_bulge_its_outline(px_away: int) -> None:
     glass = Glass()
     glass.stain(glass.extent, BLUE, 0.15)
     away = cv2.distanceTransform((~glass.extent).astype(np.uint8), cv2.DIST_L2, 5)
-    rows, columns = np.nonzero((away > 3.5) & (away < 4.5))
+    rows, columns = np.nonzero(np.abs(away - px_away) < 0.5)
     for row, column in zip(rows[::40], columns[::40], strict=True):
         glass.density[row : row + 2, column : column + 1] += 0.4
-    _assert_drawn(glass.find(), glass.extent)
+    found = glass.find()
+    _assert_drawn(found, glass.extent)
+    assert _distances_um(found.mask, glass.extent).max() < 4 * MPP.x
 
 
 def test_a_narrow_cleft_is_tissue_and_a_wide_bay_is_glass() -> None:

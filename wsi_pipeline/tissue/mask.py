@@ -27,6 +27,8 @@ Mask = npt.NDArray[np.bool_]
 WORKING_UM = 8.0
 """um/px at which the limits were measured; a finer overview is averaged down to no finer than this."""
 
+SHARED_PX = 2
+"""Pixels of the overview beside padding that are mixed with it, by averaging and by an encoder's blocks before."""
 
 WORTH_SAYING = 0.05
 """Share of the overview that was never scanned; less is not worth a sentence."""
@@ -112,7 +114,7 @@ def find_tissue(
     um_per_px = float(np.sqrt(mpp.x * mpp.y)) * step
     pen = find_pen(density, um_per_px, options.pen)
     stained, edge = _stained(density, um_per_px, options)
-    allowed = ~pen & scanned & ~find_padding(picture)  # which would pass for a glass brighter than the slide's own
+    allowed = ~pen & scanned & ~_padding(picture)
     coarse = _tidied(stained & allowed, um_per_px, options) & allowed
     mask = draw_in(coarse, allowed & (~edge | coarse), _darkness(picture, white), um_per_px, options.outline)
     if step > 1:
@@ -137,6 +139,15 @@ def _reduced(
     picture = np.asarray(cv2.resize(rgb, small, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     scanned = cv2.resize(valid.astype(np.uint8), small, interpolation=cv2.INTER_AREA) > 0
     return picture, np.asarray(scanned)
+
+
+def _padding(picture: npt.NDArray[np.uint8]) -> Mask:
+    """Return where `picture` (h, w, 3) is filled up with white, and the pixels that the filling shares with the slide.
+
+    It would pass for glass that is brighter than the slide's own, and its border for the edge of something.
+    """
+    filled = find_padding(picture).astype(np.uint8)
+    return np.asarray(cv2.dilate(filled, np.ones((3, 3), np.uint8), iterations=SHARED_PX) > 0)
 
 
 def _darkness(picture: npt.NDArray[np.uint8], white: tuple[float, float, float]) -> npt.NDArray[np.float32]:

@@ -20,6 +20,9 @@ Density = npt.NDArray[np.float32]
 LEAST_WEIGHT = 0.05
 """Share of glass in the window below which its level fades to that of the whole slide, which is 0 OD."""
 
+GLASS_RANGE = np.float32(0.004)
+"""OD over the least dense place nearby up to which even px are glass: grain, and a lamp's shade within the reach."""
+
 DENSEST_GLASS = 0.03
 """OD; outside the mask and denser than this is dirt, dust or ink, and no measure of the glass."""
 
@@ -29,7 +32,7 @@ class OutlineOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    density: float = Field(default=0.007, description="OD over the glass nearby from which a pixel is no glass")
+    density: float = Field(default=0.009, description="OD over the glass nearby from which a pixel is no glass")
     share_of_tissue: float = Field(default=0.35, description="share of the density of the tissue nearby that suffices")
     evenness: float = Field(default=0.006, description="OD, range in 3 x 3 px up to which it is even: smears, glass")
     shade_um: float = Field(default=300.0, description="um, Gaussian sigma over which glass and tissue are averaged")
@@ -50,9 +53,11 @@ def draw_in(
     if not coarse.any():
         return coarse
     around = _dilated(coarse, options.reach_um / um_per_px) & allowed
-    over, limit = _over_glass(coarse, allowed, density, um_per_px, options)
-    over[_dilated(_specks(over >= limit, um_per_px, options), 1)] = 0
-    even = _even(over, options.evenness)
+    even = _even(density, options.evenness)
+    over, limit = _over_glass(coarse, allowed & even, density, um_per_px, options)
+    specks = _dilated(_specks(over >= limit, um_per_px, options), 1)
+    over[specks] = 0
+    even |= specks
     solid = np.where(coarse, ~even | (over >= limit), ~even & (over >= limit) & around)  # a smear is even, tissue not
     inside = cv2.distanceTransform(coarse.astype(np.uint8), cv2.DIST_L2, 3)
     solid = (_closed(solid, options.gap_um / um_per_px) & around) | (coarse & (inside > options.depth_um / um_per_px))
@@ -64,17 +69,29 @@ def draw_in(
 
 
 def _over_glass(
-    coarse: Mask, allowed: Mask, density: Density, um_per_px: float, options: OutlineOptions
+    coarse: Mask, even: Mask, density: Density, um_per_px: float, options: OutlineOptions
 ) -> tuple[Density, Density]:
     """Return how far `density` lies over the glass nearby, and from where on that is no glass, both (H, W) OD.
 
-    Glass is what lies outside `coarse` and is hardly dense.
+    Glass is what is `even` and hardly denser than the least dense place nearby, also where `coarse` runs over it: a
+    lamp shades glass by as much as the palest tissue absorbs.
     """
     sigma = options.shade_um / um_per_px
     tissue = _averaged(density, coarse, sigma)
     limit = np.clip(np.float32(options.share_of_tissue) * tissue, np.float32(0.002), np.float32(options.density))
-    glass = ~coarse & allowed & (np.abs(density) <= DENSEST_GLASS)
+    glass = even & (density <= np.minimum(_least(density, even, sigma) + GLASS_RANGE, DENSEST_GLASS))
     return density - np.minimum(_averaged(density, glass, sigma), limit), limit
+
+
+def _least(density: Density, where: Mask, reach_px: float) -> Density:
+    """Return the least local mean of `density` (H, W) over the px `where` within `reach_px`, found at a quarter."""
+    height, width = density.shape
+    size = (-(-width // 4), -(-height // 4))
+    weight = cv2.resize(where.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    total = cv2.resize(density * where, size, interpolation=cv2.INTER_AREA)
+    mean = np.where(weight >= 0.5, total / np.maximum(weight, np.float32(0.5)), np.float32(1)).astype(np.float32)
+    least = cv2.erode(mean, disc(reach_px / 4))
+    return np.asarray(cv2.resize(least, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
 def _averaged(density: Density, where: Mask, sigma_px: float) -> Density:
