@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import subprocess
@@ -65,3 +66,49 @@ def test_each_ends_in_one_sentence(folder: Path, name: str, code: int) -> None:
     assert done.returncode == code
     assert len(done.stderr.splitlines()) == 1
     assert name in done.stderr
+
+
+CRASHES = """
+import os, signal
+import openslide
+
+detect = openslide.OpenSlide.detect_format
+
+def crash(path):
+    if str(path).endswith("crash.svs"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return detect(path)
+
+openslide.OpenSlide.detect_format = crash
+"""
+"""What Python runs first in every process: a library that breaks on slides of a name."""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+@pytest.mark.parametrize("words", [("--dry-run",), ("-o", "out", "--set", "engine.executor=serial")])
+def test_a_slide_that_crashes_a_library_ends_no_batch(tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "sitecustomize.py").write_text(CRASHES)
+    sample = Path(__file__).parents[2] / "sample_slides" / "phantom_null.svs"
+    (tmp_path / "slides").mkdir()
+    for name in ("1.svs", "2 crash.svs", "3.svs", "4 crash.svs"):
+        shutil.copy(sample, tmp_path / "slides" / name)
+    command = [sys.executable, "-m", "wsi_pipeline.cli.main", "batch", "slides", *words]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(tmp_path), str(Path(__file__).parents[2])))}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200, check=False
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    if words[0] == "--dry-run":
+        assert done.returncode == 0, done.stderr
+        said = dict(line.split(": ", 1) for line in done.stdout.splitlines()[:-1])
+        assert "mm2" in said["1.svs"]
+        assert "mm2" in said["3.svs"]
+        messages = [said[name] for name in ("2 crash.svs", "4 crash.svs")]
+    else:
+        assert done.returncode == 12, done.stderr
+        with (tmp_path / "out" / "summary.csv").open(encoding="utf-8", newline="") as file:
+            rows = {row["slide"]: row for row in csv.DictReader(file)}
+        assert rows["1.svs"]["status"] == rows["3.svs"]["status"] == "scored"
+        messages = [f"{rows[name]['status']}: {rows[name]['message']}" for name in ("2 crash.svs", "4 crash.svs")]
+    for message in messages:
+        assert message.startswith("corrupt: ended the process that opened it (SIGSEGV)")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from wsi_pipeline.config import load_assay
+from wsi_pipeline.engine.trial import Trial
 from wsi_pipeline.errors import StoppedError, WsiHer2Error
 from wsi_pipeline.export.atomic import LAST_PUBLISHED
 from wsi_pipeline.export.kept_folder import KeptFolder
@@ -71,8 +72,11 @@ def run_batch(request: BatchRequest, watcher: Watcher) -> list[SlideRow]:
         load_assay(assay)
     with BatchStore(request.out, request.target, request.copies) as store:
         keys = BatchKeys(request.template)
-        with closing(SharedPool(request.template.settings, request.template.scheduler, keys.gpus)) as pool:
-            batch = _Batch(request, watcher, store, keys, pool)
+        with (
+            closing(SharedPool(request.template.settings, request.template.scheduler, keys.gpus)) as pool,
+            closing(Trial()) as trial,
+        ):
+            batch = _Batch(request, watcher, store, keys, pool, trial)
             try:
                 batch.run()
             finally:
@@ -85,13 +89,20 @@ class _Batch:
     """One run of a batch."""
 
     def __init__(
-        self, request: BatchRequest, watcher: Watcher, store: BatchStore, keys: BatchKeys, pool: SharedPool
+        self,
+        request: BatchRequest,
+        watcher: Watcher,
+        store: BatchStore,
+        keys: BatchKeys,
+        pool: SharedPool,
+        trial: Trial,
     ) -> None:
         self._request = request
         self._watcher = watcher
         self._store = store
         self._keys = keys
         self._pool = pool
+        self._trial = trial
         self._waiting = deque(request.slides)
         self._passed_over = 0
         self._stopping = threading.Event()
@@ -232,7 +243,7 @@ class _Batch:
             shutil.rmtree(work, ignore_errors=True)
         note = self._keys.by_stain(request)
         is_ours = partial(self._store.claims.holds, slide.id)
-        with at_hand(request, self._store.copies(slide), is_ours) as here, open_request(here) as opened:
+        with at_hand(request, self._store.copies(slide), is_ours) as here, open_request(here, self._trial) as opened:
             folder = KeptFolder.open(
                 work, request.out, note, is_free=lambda final: self._is_free(final, slide), is_ours=is_ours
             )

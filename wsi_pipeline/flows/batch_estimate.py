@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from wsi_pipeline.engine.interface import EngineOptions, usable_processors
+from wsi_pipeline.engine.trial import Trial
 from wsi_pipeline.flows.batch_keys import BatchKeys
 from wsi_pipeline.flows.batch_plan import BatchSlide
 from wsi_pipeline.flows.batch_request import BatchRequest, done_row, request_for
@@ -61,7 +63,14 @@ def estimate_batch(request: BatchRequest) -> tuple[Rates, Iterator[Estimate]]:
     found = {slide.id: done_row(request, slide, store, keys) for slide in request.slides}
     done = {name: row for name, row in found.items() if row is not None}
     rates = _rates(list(done.values()), request.template.settings.engine)
-    return rates, (_estimate(request, slide, rates, done=slide.id in done) for slide in request.slides)
+    return rates, _estimates(request, rates, frozenset(done))
+
+
+def _estimates(request: BatchRequest, rates: Rates, done: frozenset[str]) -> Iterator[Estimate]:
+    """Yield what each slide would take; `done`: the slides that are."""
+    with closing(Trial()) as trial:
+        for slide in request.slides:
+            yield _estimate(request, slide, rates, trial) if slide.id not in done else Estimate(slide.name, done=True)
 
 
 def _rates(done: Sequence[SlideRow], engine: EngineOptions) -> Rates:
@@ -79,15 +88,13 @@ def _rates(done: Sequence[SlideRow], engine: EngineOptions) -> Rates:
     return Rates(seconds, SECONDS_PER_SLIDE, BYTES_PER_MM2 * share, why)
 
 
-def _estimate(request: BatchRequest, slide: BatchSlide, rates: Rates, *, done: bool) -> Estimate:
+def _estimate(request: BatchRequest, slide: BatchSlide, rates: Rates, trial: Trial) -> Estimate:
     """Return what one slide would take."""
-    if done:
-        return Estimate(slide.name, done=True)
     try:
         if isinstance(slide.source.path, RemotePath):
             files = slide_files(slide.source.path)[1]
             return Estimate(slide.name, fetch_bytes=sum(file.size or 0 for file in files.values()))
-        with open_request(request_for(request, slide, request.out)) as opened:
+        with open_request(request_for(request, slide, request.out), trial) as opened:
             info = opened.info
     except Exception as error:  # noqa: BLE001 - one slide must not hide the others, whatever a library raises
         row = failed_row(slide, error, 0.0)

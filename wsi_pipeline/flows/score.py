@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wsi_pipeline.engine.trial import Trial
 from wsi_pipeline.export.atomic import LAST_PUBLISHED, RunFolder, require_space
 from wsi_pipeline.flows.context import RunContext
 from wsi_pipeline.flows.gather import Gathered, gather, gather_model_tiles, gather_stained
@@ -24,7 +25,7 @@ from wsi_pipeline.flows.survey import survey_slide
 from wsi_pipeline.flows.tile_maps import write_tile_maps
 from wsi_pipeline.provenance import Stopwatch
 from wsi_pipeline.results import Result
-from wsi_pipeline.slide import Slide, open_slide, sha256_of
+from wsi_pipeline.slide import Slide, SlideSpec, sha256_of
 from wsi_pipeline.tiling import make_grid
 
 
@@ -38,15 +39,13 @@ def score_slide(request: ScoreRequest) -> tuple[Result, Path]:
     return result, folder.final
 
 
-def open_request(request: ScoreRequest) -> Slide:
-    """Open the slide as the request says. Raises what open_slide raises."""
-    return open_slide(
-        request.slide,
-        mpp=request.mpp,
-        assume_mpp=request.assume_mpp,
-        reader=request.reader,
-        open_seconds=request.settings.engine.open_seconds,
-    )
+def open_request(request: ScoreRequest, trial: Trial | None = None) -> Slide:
+    """Open the slide as the request says, after a `trial` where there is one. Raises what opening raises."""
+    seconds = request.settings.engine.open_seconds
+    spec = SlideSpec(request.slide, request.reader, request.mpp, request.assume_mpp, open_seconds=seconds)
+    if trial is not None:
+        trial.open(spec)
+    return spec.open()
 
 
 def need_at_first(slide: Slide, request: ScoreRequest) -> Need:
