@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -70,6 +71,14 @@ def test_a_crash_is_told_and_the_next_slide_is_opened(trial: Trial) -> None:
     for _ in range(2):
         with pytest.raises(CorruptSlideError, match=r"ended the process that opened it \(SIGFPE\)"):
             trial.open(Crashing(SAMPLE))
+    trial.open(SlideSpec(SAMPLE))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_a_process_that_somebody_killed_is_started_anew(trial: Trial) -> None:
+    trial.open(SlideSpec(SAMPLE))
+    (process,) = (child for child in multiprocessing.active_children() if child.name == "trial")
+    process.kill()
     trial.open(SlideSpec(SAMPLE))
 
 

@@ -38,19 +38,27 @@ class Trial:
             WsiHer2Error: what opening the slide raises.
         """
         with self._turn:
-            pipe = self._pipe or self._start()
-            answer: WsiHer2Error | None = None
-            try:
-                pipe.send(spec)
-                is_late = not pipe.poll(spec.open_seconds + LATE_SECONDS)
-                answer = None if is_late else pipe.recv()
-            except (EOFError, OSError):
-                raise CorruptSlideError(spec.path, f"ended the process that opened it{self._end()}", REMEDY) from None
-            if is_late:
-                self._end()
-                raise CorruptSlideError(spec.path, "hung the library that opens it", REMEDY)
+            ends = [self._ask(spec)]
+            if ends[-1]:  # somebody may have killed it
+                ends.append(self._ask(spec))
+        if all(ends):
+            raise CorruptSlideError(spec.path, f"ended the process that opened it ({ends[-1]})", REMEDY)
+
+    def _ask(self, spec: SlideSpec) -> str:
+        """Return what the process died of, or nothing where it lives. Raises what `open` does of a living one."""
+        pipe = self._pipe or self._start()
+        try:
+            pipe.send(spec)
+            is_late = not pipe.poll(spec.open_seconds + LATE_SECONDS)
+            answer: WsiHer2Error | None = None if is_late else pipe.recv()
+        except (EOFError, OSError):
+            return self._end()
+        if is_late:
+            self._end()
+            raise CorruptSlideError(spec.path, "hung the library that opens it", REMEDY)
         if answer is not None:
             raise answer
+        return ""
 
     def _start(self) -> Connection:
         """Start the process, and return this end of its pipe."""
@@ -64,20 +72,18 @@ class Trial:
         return self._pipe
 
     def _end(self) -> str:
-        """Have no process any more, and return in words what ended the one that there was, where a signal did."""
+        """Have no process any more, and return in a word what the one that there was died of."""
         process, pipe = self._process, self._pipe
         self._process = self._pipe = None
         if process is None or pipe is None:
-            return ""
+            return "it did not start"
         pipe.close()
         process.join(1.0)
-        code = process.exitcode or 0
         if process.exitcode is None:
             process.kill()
             process.join()
-        with suppress(ValueError):
-            return f" ({signal.Signals(-code).name})"
-        return ""
+        code = process.exitcode or 0
+        return signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
 
     def close(self) -> None:
         """End the process."""
