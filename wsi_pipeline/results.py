@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from wsi_pipeline.geometry import Box
 
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "2.1"
 """Major number changes when a field changes meaning or goes, minor when one is added."""
 
 NOTICE = "Research use only. Not a medical device; not for diagnosis."
@@ -16,7 +16,7 @@ NOTICE = "Research use only. Not a medical device; not for diagnosis."
 VIRTUAL_NOTICE = f"Research use only, inferred from H&E: the stain is virtual. {NOTICE.split('. ', 1)[1]}"
 
 Score = Literal["0", "1+", "2+", "3+", "not evaluable"]
-Category = Literal["null", "ultralow", "low", "equivocal", "positive", "not evaluable"]
+Category = Literal["null", "ultralow", "low", "negative", "equivocal", "positive", "not evaluable"]
 
 
 class _Record(BaseModel):
@@ -79,6 +79,9 @@ class ScoreRecord(_Record):
     deciding_share: ShareRecord | None
     h_score: float | None = Field(description="0-300")
     tumour_cells: int
+    clusters: dict[str, int] | None = Field(
+        None, description="of a biopsy: cells in the largest cluster stained 1+ or more, 2+ or more, 3+"
+    )
 
 
 class PieceRecord(ScoreRecord):
@@ -146,6 +149,14 @@ class Result(_Record):
     )
     deciding_share: ShareRecord | None
     h_score: float | None
+    clusters: dict[str, int] | None = Field(
+        None, description="of a biopsy: cells in the largest cluster stained 1+ or more, 2+ or more, 3+"
+    )
+    tumour: Literal["breast", "gastroesophageal"] = Field("breast", description="whose rule was applied")
+    specimen: Literal["resection", "biopsy"] | None = Field(
+        None, description="null: breast cancer, which has one rule for both"
+    )
+    rule: str = Field("ASCO/CAP 2018, affirmed 2023", description="the guideline")
     cells: CellCounts
     tissue_mm2: float = Field(description="tissue that was scored, mm2")
     scored_region: RegionRecord

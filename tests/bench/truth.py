@@ -64,7 +64,8 @@ class Judged(NamedTuple):
 
 def judge(image: Labelled, chosen: argparse.Namespace) -> Judged:
     """Score one picture both ways and measure its ridges."""
-    values = {"evidence": chosen.evidence} | dict(pair.split("=", 1) for pair in chosen.set)
+    values = {"evidence": chosen.evidence, "rule.tumour": image.tumour}
+    values |= dict(pair.split("=", 1) for pair in chosen.set)
     with tempfile.TemporaryDirectory() as folder:
         with open_slide(image.path, mpp=image.mpp) as slide:
             region = write_region(image, slide.info.size_l0, Path(folder) / "blocks.geojson")

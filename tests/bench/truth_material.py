@@ -37,6 +37,8 @@ class Labelled(NamedTuple):
     """Upper-left corners (x, y), px, of squares that are no tissue."""
     status: int | None = None
     """HER2 status of the patient, 1 positive, where it is known."""
+    tumour: str = "breast"
+    """Whose rule is the right one."""
 
 
 def labelled_images(data: Path) -> list[Labelled]:
@@ -75,12 +77,12 @@ def _fields(data: Path) -> list[Labelled]:
 
 
 def _cores(data: Path) -> list[Labelled]:
-    """Return the whole cores, each of a case of its own."""
+    """Return the whole cores, resected oesophageal adenocarcinoma, each of a case of its own."""
     folder = data / "her2/cores"
     return [
         Labelled(
             "cores", row["file"], folder / row["file"], CORE_MPP, int(row["ihc_score"]),
-            doubt=row["remark"].partition(":")[0], status=int(row["her2_status"]),
+            doubt=row["remark"].partition(":")[0], status=int(row["her2_status"]), tumour="gastroesophageal",
         )
         for row in _rows(folder / "labels.csv")
     ]  # fmt: skip

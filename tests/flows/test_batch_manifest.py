@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from wsi_pipeline.config import load_settings
 from wsi_pipeline.errors import UsageError
 from wsi_pipeline.flows.batch_inputs import SlideInput
 from wsi_pipeline.flows.batch_manifest import read_manifest
+from wsi_pipeline.flows.batch_plan import BatchSlide
+from wsi_pipeline.flows.batch_request import BatchRequest, request_for
+from wsi_pipeline.flows.request import ScoreRequest
 
 
 def manifest(tmp_path: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -32,6 +36,22 @@ def test_all_columns(tmp_path: Path) -> None:
         SlideInput(
             tmp_path / "plain.tif", tmp_path / "plain.tif", assay=str(tmp_path / "own.yaml"), case="8, left"
         ),
+    ]  # fmt: skip
+
+
+def test_each_slide_has_its_own_rule(tmp_path: Path) -> None:
+    """Empty cells leave it to the command, and a resection is what nobody calls a biopsy."""
+    text = "slide,tumour,specimen\na.svs,Gastroesophageal,biopsy\nb.svs,gastroesophageal,\nc.svs,breast,\nd.svs,,\n"
+    slides = read_manifest(manifest(tmp_path, text))
+    assert [(slide.tumour, slide.specimen) for slide in slides] == [
+        ("gastroesophageal", "biopsy"), ("gastroesophageal", None), ("breast", None), (None, None),
+    ]  # fmt: skip
+    asked = load_settings(None, {"rule.tumour": "gastroesophageal", "rule.specimen": "biopsy", "rule.min_cells": 77})
+    request = BatchRequest([], tmp_path, ScoreRequest(Path(), tmp_path, asked))
+    rules = [request_for(request, BatchSlide("x", "x", slide), tmp_path).settings.rule for slide in slides]
+    assert [(rule.tumour, rule.specimen, rule.min_cells) for rule in rules] == [
+        ("gastroesophageal", "biopsy", 77), ("gastroesophageal", "resection", 77), ("breast", "resection", 77),
+        ("gastroesophageal", "biopsy", 77),
     ]  # fmt: skip
 
 
@@ -66,6 +86,9 @@ def test_a_dicom_folder_is_opened_by_one_of_its_files(tmp_path: Path) -> None:
         ("slide,mpp\na.svs,nan\n", "line 2: mpp 'nan' is not a pixel size"),
         ("slide,stain\na.svs,pas\n", "line 2: stain 'pas' is not one of auto, ihc, he"),
         ("slide,mpp\na.svs,0.25,x\n", "line 2 has more cells"),
+        ("slide,tumour\na.svs,lung\n", "line 2: tumour 'lung' is not one of breast, gastroesophageal"),
+        ("slide,tumour,specimen\na.svs,gastroesophageal,core\n", "specimen 'core' is not one of resection, biopsy"),
+        ("slide,tumour,specimen\na.svs,breast,biopsy\n", "specimen biopsy only matters for tumour gastroesophageal"),
     ],
 )
 def test_refusals_name_what_is_wrong(text: str, words: str, tmp_path: Path) -> None:

@@ -89,6 +89,11 @@ def test_no_cases_no_table(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "summary.parquet")["tumour_cells"].to_pylist() == [None]
 
 
+def test_slides_of_two_rules_are_ordered_by_score_first() -> None:
+    rows = [row("a.svs", "1+", "negative", "7"), row("b.svs", "0", "ultralow", "7")]
+    assert case_rows(rows)[0]["highest_slide"] == "a.svs"
+
+
 def test_a_case_shows_its_highest_slide_by_category(tmp_path: Path) -> None:
     rows = [
         row("a.svs", "0", "ultralow", "7"), row("b.svs", "0", "null", "7"),

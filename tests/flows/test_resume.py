@@ -90,6 +90,8 @@ def test_the_key_changes_with_all_that_can_change_a_result(tmp_path: Path) -> No
     keys = [
         key(), key(mpp=0.25), key(assume_mpp=0.25), key(stain="ihc"), key(reader="openslide"), key(pieces=(1,)),
         key(settings={"rule.min_cells": 7}), key(settings={"tiling.region_tiles": 1}), key(roi=roi),
+        key(settings={"rule.tumour": "gastroesophageal"}),
+        key(settings={"rule.tumour": "gastroesophageal", "rule.specimen": "biopsy"}),
     ]  # fmt: skip
     roi.write_text('{"type": "Polygon"}')
     keys.append(key(roi=roi))

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from wsi_pipeline.cells.membrane import Membrane, Nucleus
 from wsi_pipeline.cells.options import AssayProfile, CellOptions
 
+LATERAL_SHARE = 0.5
+"""Of the directions that a complete membrane is asked for: two of a cell's four sides."""
+
 CELL_CLASSES = ("0", "1", "2i", "2", "3")
 """Names of the classes; a cell's `class_index` is its place in this list, which goes by strength."""
 
@@ -27,6 +30,23 @@ def classify_membrane(membrane: Membrane, assay: AssayProfile) -> NDArray[np.uin
         stained,
     ]
     return np.select(choices, [4, 3, 2, 1], 0).astype(np.uint8)
+
+
+def classify_lateral(
+    completeness: NDArray[np.float32], intensity: NDArray[np.float32], assay: AssayProfile
+) -> NDArray[np.uint8]:
+    """Return the class (N,) uint8 where lateral and basolateral staining counts like complete staining, without 2i.
+
+    A glandular cell is stained on two or three of its four sides (Hofmann 2008), so half of what makes a membrane
+    complete is enough. Fainter is what lies below the middle, by ratio, between the least visible and moderate. What is
+    faint, or stained over less than that, is class 1 ("faint", "reactive only in part of the membrane").
+    """
+    weak = float(np.sqrt(assay.faint * assay.moderate))
+    lateral = completeness >= LATERAL_SHARE * assay.complete
+    stained = completeness >= min(assay.stained, LATERAL_SHARE * assay.complete)
+    return np.select(
+        [lateral & (intensity >= assay.intense), lateral & (intensity >= weak), stained], [4, 3, 1], 0
+    ).astype(np.uint8)
 
 
 def is_tumour(

@@ -21,9 +21,12 @@ from wsi_pipeline.cli.slide_options import (
     ReaderOption,
     SchedulerOption,
     SetOption,
+    SpecimenOption,
     Stain,
     StainOption,
+    TumourOption,
     WorkOption,
+    rule_overrides,
     run_settings,
 )
 from wsi_pipeline.errors import EXIT_NOT_ALL, StoppedError, UsageError
@@ -56,6 +59,8 @@ def batch(  # noqa: PLR0913, PLR0917 - the options of the command
     assume_mpp: AssumeMppOption = None,
     reader: ReaderOption = Reader.auto,
     stain: StainOption = Stain.auto,
+    tumour: TumourOption = None,
+    specimen: SpecimenOption = None,
     assay: AssayOption = None,
     evidence: EvidenceOption = None,
     stainer: Stainer = None,
@@ -76,7 +81,7 @@ def batch(  # noqa: PLR0913, PLR0917 - the options of the command
     from wsi_pipeline.flows.request import ScoreRequest  # noqa: PLC0415
 
     settings = run_settings(
-        preset, set_, assay, evidence,
+        preset, set_, assay, evidence, rule_overrides(tumour, specimen),
         stainer=stainer, classifier=classifier, device=device, precision=precision, backend=backend,
     )  # fmt: skip
     home, target = _places(out, work)

@@ -94,7 +94,7 @@ def bench(  # noqa: PLR0913, PLR0917 - the options of the command
     from wsi_pipeline.flows.request import ScoreRequest  # noqa: PLC0415
 
     settings = run_settings(
-        preset, set_, assay, evidence,
+        preset, set_, assay, evidence, {},
         stainer=stainer, classifier=classifier, device=device, precision=precision, backend=backend,
     )  # fmt: skip
     pythons, sides = _pythons(peer_python), list(dict.fromkeys(compare or []))

@@ -22,9 +22,12 @@ from wsi_pipeline.cli.slide_options import (
     ReaderOption,
     SchedulerOption,
     SetOption,
+    SpecimenOption,
     Stain,
     StainOption,
+    TumourOption,
     WorkOption,
+    rule_overrides,
     run_settings,
 )
 from wsi_pipeline.errors import EXIT_NOT_EVALUABLE, EXIT_SCORED, UsageError, WeightsError
@@ -42,6 +45,8 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
     assume_mpp: AssumeMppOption = None,
     reader: ReaderOption = Reader.auto,
     stain: StainOption = Stain.auto,
+    tumour: TumourOption = None,
+    specimen: SpecimenOption = None,
     assay: AssayOption = None,
     roi: Annotated[str | None, typer.Option(help="GeoJSON of drawn tumour, as QuPath exports it.")] = None,
     pieces: Annotated[str | None, typer.Option(help="Numbers of the tissue pieces to score, such as 1,3.")] = None,
@@ -61,7 +66,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the command
 ) -> None:
     """Score SLIDE and write score, tables, maps and a QuPath project to a new folder."""
     settings = run_settings(
-        preset, set_, assay, evidence,
+        preset, set_, assay, evidence, rule_overrides(tumour, specimen),
         stainer=stainer, classifier=classifier, device=device, precision=precision, backend=backend,
     )  # fmt: skip
     with _machine_asked(settings):
@@ -127,11 +132,12 @@ def _sentence(result: Result) -> str:
     """Return the verdict in words."""
     if result.score == "not evaluable" or result.shares is None:
         return f"HER2 not evaluable: {result.reason}. {result.notice}"
+    tumour = "" if result.tumour == "breast" else f" by the rule of {result.tumour} tumours, {result.specimen}"
     shares = ", ".join(f"{name} {value:.1f} %" for name, value in result.shares.items())
     border = " borderline" if result.borderline else ""
     counted = f"{result.cells.tumour} tumour cells" if result.cells.tumour else "the classified tissue"
     return (
-        f"HER2 {result.score} ({result.category}{border}): {result.reason}. {shares} of {counted}; "
+        f"HER2 {result.score} ({result.category}{border}){tumour}: {result.reason}. {shares} of {counted}; "
         f"H-score {result.h_score:.0f}. Evidence: {result.evidence}{_agreement(result)}; confidence "
         f"{result.confidence}. {result.notice}"
     )

@@ -42,6 +42,20 @@ class Evidence(StrEnum):
     both = "both"
 
 
+class Tumour(StrEnum):
+    """Whose rule is applied."""
+
+    breast = "breast"
+    gastroesophageal = "gastroesophageal"
+
+
+class Specimen(StrEnum):
+    """What was taken of a gastroesophageal tumour."""
+
+    resection = "resection"
+    biopsy = "biopsy"
+
+
 MppOption = Annotated[float | None, typer.Option(help="Pixel size of level 0 in um/px; wins over the file's own.")]
 AssumeMppOption = Annotated[
     float | None, typer.Option(help="Pixel size in um/px where the file has none; stamped in the result.")
@@ -53,6 +67,14 @@ StainOption = Annotated[Stain, typer.Option(help="Stain, if the detection errs."
 AssayOption = Annotated[str | None, typer.Option(help="Assay profile: a name in configs/assays, or a YAML file.")]
 EvidenceOption = Annotated[
     Evidence | None, typer.Option(help="What the score rests on; auto: cells, and a tile classifier beside them.")
+]
+TumourOption = Annotated[
+    Tumour | None,
+    typer.Option(help="Tumour whose rule is applied (default breast); gastroesophageal: CAP/ASCP/ASCO 2016."),
+]
+SpecimenOption = Annotated[
+    Specimen | None,
+    typer.Option(help="Of a gastroesophageal tumour: resection (default; 10 % of cells) or biopsy (5 cells together)."),
 ]
 WorkOption = Annotated[
     Path | None,
@@ -66,14 +88,35 @@ SetOption = Annotated[
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
+def rule_overrides(tumour: Tumour | None, specimen: Specimen | None) -> dict[str, Any]:
+    """Return the settings that name the rule. Raises UsageError for a specimen without the tumour it matters for."""
+    from wsi_pipeline.errors import UsageError  # noqa: PLC0415 - keeps --help quick
+
+    if specimen is not None and tumour is not Tumour.gastroesophageal:
+        raise UsageError(
+            f"--specimen {specimen.value}", "only matters for gastroesophageal tumours", "add --tumour gastroesophageal"
+        )
+    chosen = {"rule.tumour": tumour, "rule.specimen": specimen}
+    return {name: value.value for name, value in chosen.items() if value is not None}
+
+
 def run_settings(
-    preset: str | None, set_: list[str] | None, assay: str | None, evidence: Evidence | None, **networks: str | None
+    preset: str | None,
+    set_: list[str] | None,
+    assay: str | None,
+    evidence: Evidence | None,
+    rule: dict[str, Any],
+    **networks: str | None,
 ) -> Settings:
-    """Return the settings that the options make; `networks`: as `overrides` takes them. Raises UsageError."""
+    """Return the settings that the options make; `rule`: as `rule_overrides` returns them.
+
+    `networks`: as `overrides` takes them. Raises UsageError.
+    """
     from wsi_pipeline.config import load_settings, parse_override  # noqa: PLC0415 - keeps --help quick
 
     overrides: dict[str, Any] = dict(parse_override(text) for text in set_ or [])
     overrides |= network_overrides(**networks)
+    overrides |= rule
     if assay is not None:
         overrides["assay"] = assay
     if evidence is not None:

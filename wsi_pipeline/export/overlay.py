@@ -15,7 +15,7 @@ import numpy.typing as npt
 from wsi_pipeline.errors import OutputError
 from wsi_pipeline.export.atomic import write_atomic
 from wsi_pipeline.export.lettering import FONT, INK, Image, shortened, text_width, write_line
-from wsi_pipeline.export.palette import CLASS_KEYS, CLASS_STYLES, NO_CLASS, colour_classes
+from wsi_pipeline.export.palette import CLASS_KEYS, CLASS_STYLES, NO_CLASS, colour_classes, legend_of
 
 NOTICE = "Research use only"
 """Words in every title strip."""
@@ -67,7 +67,7 @@ class OverlayLayers:
 
     class_map: (h, w) uint8, positions in `palette.CLASS_KEYS` or NO_CLASS; map_px_per_thumbnail_px: along x and y;
     class_weight: share of the class colour, 0-1; tissue, excluded: (H, W) bool or None; pieces: those of
-    tissue.
+    tissue; lateral: whether the legend is that of classes in which lateral staining counts.
     """
 
     class_map: npt.NDArray[np.uint8]
@@ -76,6 +76,7 @@ class OverlayLayers:
     tissue: npt.NDArray[np.bool_] | None = None
     excluded: npt.NDArray[np.bool_] | None = None
     pieces: Sequence[PieceMark] = field(default_factory=tuple)
+    lateral: bool = False
 
 
 def draw_overlay(thumbnail: Image, layers: OverlayLayers, caption: Caption) -> Image:
@@ -165,7 +166,11 @@ def _legend_entries(layers: OverlayLayers) -> list[tuple[str, tuple[int, int, in
     present = set(np.flatnonzero(np.bincount(layers.class_map.ravel())).tolist()) - {NO_CLASS}
     if layers.excluded is not None and layers.excluded.any():
         present.add(CLASS_KEYS.index("excluded"))
-    entries = [(style.legend, style.rgb) for index, style in enumerate(CLASS_STYLES.values()) if index in present]
+    entries = [
+        (legend_of(key, lateral=layers.lateral), style.rgb)
+        for index, (key, style) in enumerate(CLASS_STYLES.items())
+        if index in present
+    ]
     return [*entries, ("tissue outline", _OUTLINE)] if layers.tissue is not None else entries
 
 

@@ -47,6 +47,13 @@ CLASS_STYLES: dict[str, ClassStyle] = {
 }
 """Class key to style, in the order of the legend; a class map holds positions in this order."""
 
+LATERAL_LEGENDS = {
+    "1": "1+ faint or partial",
+    "2": "2+ weak-moderate, complete or lateral",
+    "3": "3+ strong, complete or lateral",
+}
+"""Legend text by class key where lateral and basolateral staining counts (gastroesophageal tumours)."""
+
 CLASS_KEYS = tuple(CLASS_STYLES)
 """Keys in the order of `CLASS_STYLES`."""
 
@@ -67,6 +74,12 @@ def class_style(key: str) -> ClassStyle:
         return CLASS_STYLES[key]
     except KeyError as error:
         raise OutputError(f"class {key!r}", f"has no colour, only {', '.join(CLASS_KEYS)} have") from error
+
+
+def legend_of(key: str, *, lateral: bool = False) -> str:
+    """Return the legend text of class `key`; `lateral`: such staining counts like complete. Raises OutputError."""
+    style = class_style(key)
+    return LATERAL_LEGENDS.get(key, style.legend) if lateral else style.legend
 
 
 def qupath_class(key: str, kind: ObjectKind = "cell", *, scored: bool = True) -> str:

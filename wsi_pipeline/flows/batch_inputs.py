@@ -11,6 +11,7 @@ from typing import Literal
 
 from wsi_pipeline.errors import UsageError
 from wsi_pipeline.flows.wildcards import fixed_part, matches
+from wsi_pipeline.scoring.rule import Specimen, Tumour
 from wsi_pipeline.slide.zarr_images import METADATA_FILES, is_zarr
 from wsi_pipeline.storage import Address, RemotePath
 
@@ -57,6 +58,8 @@ class SlideInput:
     roi: Place | None = None
     assay: str | None = None
     case: str = ""
+    tumour: Tumour | None = None
+    specimen: Specimen | None = None
 
     @property
     def is_plain(self) -> bool:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 from wsi_pipeline.errors import UsageError
 from wsi_pipeline.flows.batch_inputs import Place, SlideInput, Stain, find_slides
+from wsi_pipeline.scoring.rule import Specimen, Tumour
 from wsi_pipeline.slide.zarr_images import is_zarr
 from wsi_pipeline.storage import Address, RemotePath, is_url, local_path
 
-COLUMNS = ("slide", "mpp", "stain", "roi", "assay", "case")
+COLUMNS = ("slide", "mpp", "stain", "roi", "assay", "case", "tumour", "specimen")
 
 STAINS = ("auto", "ihc", "he")
 
@@ -99,7 +100,18 @@ def _slide(path: Place, number: int, cells: dict[str, str]) -> SlideInput:
         roi,
         _assay(where, path, cells.get("assay") or None),
         cells.get("case", ""),
+        *_tumour(where, cells.get("tumour", "").lower(), cells.get("specimen", "").lower()),
     )
+
+
+def _tumour(where: str, tumour: str, specimen: str) -> tuple[Tumour | None, Specimen | None]:
+    """Return the tumour in a row, and of a gastroesophageal one the specimen. Raises UsageError."""
+    for name, value, known in (("tumour", tumour, get_args(Tumour)), ("specimen", specimen, get_args(Specimen))):
+        if value and value not in known:
+            raise UsageError(where, f"{name} {value!r} is not one of {', '.join(known)}")
+    if specimen and tumour != "gastroesophageal":
+        raise UsageError(where, f"specimen {specimen} only matters for tumour gastroesophageal", "fill in that column")
+    return cast("Tumour | None", tumour or None), cast("Specimen | None", specimen or None)
 
 
 def _named_in(manifest: Place, word: str) -> Place:

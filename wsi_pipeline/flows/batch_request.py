@@ -50,6 +50,9 @@ def request_for(request: BatchRequest, slide: BatchSlide, out: Path) -> ScoreReq
     settings = template.settings
     if source.assay is not None:
         settings = settings.model_copy(update={"assay": source.assay})
+    if source.tumour is not None:
+        rule = {"tumour": source.tumour, "specimen": source.specimen or "resection"}
+        settings = settings.model_copy(update={"rule": settings.rule.model_copy(update=rule)})
     return replace(
         template,
         slide=slide_at if isinstance(slide_at, Path) else Path(),

@@ -57,6 +57,9 @@ class SlideRow(BaseModel):
     tissue_mm2: float | None = Field(None, description="tissue that was scored, mm2")
     slide_mm2: float | None = Field(None, description="the whole slide, mm2")
     assay: str = ""
+    tumour: str = ""
+    specimen: str = ""
+    rule: str = ""
     warnings: int | None = Field(None, description="how many result.json has")
     sha256: str = ""
 
@@ -89,6 +92,9 @@ def scored_row(slide: BatchSlide, result: Result, folder: str, seconds: float) -
         tissue_mm2=result.tissue_mm2,
         slide_mm2=round(record.width * record.mpp_x * record.height * record.mpp_y / 1e6, 4),
         assay=result.assay,
+        tumour=result.tumour,
+        specimen=result.specimen or "",
+        rule=result.rule,
         warnings=len(result.warnings),
         sha256=record.sha256,
     )

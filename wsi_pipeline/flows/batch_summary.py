@@ -14,9 +14,10 @@ from wsi_pipeline.flows.batch_page import summary_page
 from wsi_pipeline.flows.batch_rows import SlideRow
 from wsi_pipeline.flows.batch_store import BatchStore
 from wsi_pipeline.results import NOTICE, SCHEMA_VERSION
+from wsi_pipeline.scoring.evidence import SCORES
 
-CATEGORIES = ("null", "ultralow", "low", "equivocal", "positive")
-"""Categories by how much HER2 they stand for."""
+CATEGORIES = ("negative", "null", "ultralow", "low", "equivocal", "positive")
+"""Categories by how much HER2 they stand for, among slides of one score."""
 
 UNITS = {"seconds": "s", "tissue_mm2": "mm2", "slide_mm2": "mm2"}
 
@@ -59,7 +60,7 @@ def case_rows(rows: Sequence[SlideRow]) -> list[dict[str, Any]]:
 def _case(name: str, slides: Sequence[SlideRow]) -> dict[str, Any]:
     """Return the row of one case."""
     scored = [row for row in slides if row.status == "scored"]
-    highest = max(scored, key=lambda row: CATEGORIES.index(row.category), default=None)
+    highest = max(scored, key=lambda row: (SCORES.index(row.score), CATEGORIES.index(row.category)), default=None)
     return {
         "case": name,
         "slides": len(slides),

@@ -84,6 +84,9 @@ def calibrate(request: CalibrateRequest) -> Calibration:
         raise OutputError(request.out, "is there already", "name a new file with -o")
     if request.out.suffix not in {".yaml", ".yml"}:
         raise UsageError(request.out, "is not a .yaml file", "--assay takes profiles by that ending")
+    rule = request.settings.rule
+    if rule.by_clusters:
+        raise UsageError("rule.specimen", "is biopsy, which no share decides", "calibrate on resections or cores")
     labels = read_labels(request.labels, "path")
     _require_enough(request.labels, labels)
     start = load_assay(request.settings.assay)
@@ -92,9 +95,12 @@ def calibrate(request: CalibrateRequest) -> Calibration:
     images = [image for image in images if not image.refusal]
     _require_enough(request.labels, [image.label for image in images])
     start = start.model_copy(update={"faint": faints[0]}) if start.faint not in faints else start
-    pools = {faint: CellPool([image.cells[faint] for image in images], request.settings.cells) for faint in faints}
+    pools = {
+        faint: CellPool([image.cells[faint] for image in images], request.settings.cells, lateral=rule.counts_lateral)
+        for faint in faints
+    }
     classes = np.array([image.label.label for image in images], dtype=np.int64)
-    search = Search(start, pools, classes, request.settings.rule, request.fit)
+    search = Search(start, pools, classes, rule, request.fit)
     request.say(f"fitting cut-offs to {len(images)} images")
     best = search.fit(np.ones(len(images), bool))
     scores = {

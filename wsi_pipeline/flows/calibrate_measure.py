@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from wsi_pipeline.cells.classify import CELL_CLASSES, classify_membrane, is_tumour
+from wsi_pipeline.cells.classify import CELL_CLASSES, classify_lateral, classify_membrane, is_tumour
 from wsi_pipeline.cells.membrane import Membrane, Nucleus
 from wsi_pipeline.cells.options import AssayProfile, CellOptions
 from wsi_pipeline.config import Settings
@@ -49,8 +49,8 @@ class Image:
 class CellPool:
     """The cells of several images, measured at one `faint`, side by side, to be classified again and again."""
 
-    def __init__(self, tables: Sequence[CellTable], options: CellOptions) -> None:
-        """Join the cells of M images."""
+    def __init__(self, tables: Sequence[CellTable], options: CellOptions, *, lateral: bool = False) -> None:
+        """Join the cells of M images; `lateral`: such staining counts like complete staining."""
         joined = [np.concatenate(parts) for parts in zip(*(table.columns for table in tables), strict=True)]
         completeness, intensity, thickness, area, elongation, self._hematoxylin = joined
         rays = np.zeros((len(completeness), 0))  # single directions are not kept, and not needed to classify
@@ -59,12 +59,16 @@ class CellPool:
         )
         self._nucleus = Nucleus(rays.astype(np.float32), area, elongation)
         self._image = np.repeat(np.arange(len(tables)), [len(table.columns[0]) for table in tables])
-        self._images, self._options = len(tables), options
+        self._images, self._options, self._lateral = len(tables), options, lateral
 
     def counts(self, assay: AssayProfile) -> NDArray[np.int64]:
         """Return tumour cells by image and class under the cut-offs of `assay`, (M, 5)."""
-        classes = classify_membrane(self._membrane, assay)
-        tumour = is_tumour(self._nucleus, self._hematoxylin, self._membrane, assay, self._options)
+        membrane = self._membrane
+        if self._lateral:
+            classes = classify_lateral(membrane.completeness, membrane.intensity, assay)
+        else:
+            classes = classify_membrane(membrane, assay)
+        tumour = is_tumour(self._nucleus, self._hematoxylin, membrane, assay, self._options)
         flat = self._image[tumour] * len(CELL_CLASSES) + classes[tumour]
         counted = np.bincount(flat, minlength=self._images * len(CELL_CLASSES))
         return counted.reshape(self._images, len(CELL_CLASSES)).astype(np.int64)

@@ -69,11 +69,14 @@ def write_outputs(folder: RunFolder, run: RunContext) -> Result:
 def _write_project(folder: RunFolder, run: RunContext, outputs: dict[str, Any]) -> str:
     """Write the QuPath project and return its path relative to the run folder."""
     score = run.verdicts.slide
+    rule = run.request.settings.rule
     metadata = {
         "HER2 score": score.score,
         "HER2 category": score.category,
         "HER2 borderline": "yes" if score.borderline else "no",
         "HER2 reason": score.reason,
+        "HER2 rule": rule.guideline,
+        "Tumour": rule.described,
         "HER2 evidence": run.plan.evidence,
         "HER2 confidence": run.verdicts.confidence,
         "Notice": run.notice,
@@ -102,6 +105,7 @@ def _result(folder: RunFolder, run: RunContext, sha256: str, outputs: dict[str, 
     info, survey = run.info, run.survey
     verdict = score_record(run.verdicts.slide).model_dump(exclude={"tumour_cells"})
     roi = survey.roi.summary() if survey.roi else None
+    rule = run.request.settings.rule
     evidence = evidence_records(run.plan, run.gathered, run.verdicts, run.scales)
     return Result(
         notice=run.notice,
@@ -127,6 +131,9 @@ def _result(folder: RunFolder, run: RunContext, sha256: str, outputs: dict[str, 
             white_source=run.passed.white.source,
         ),
         **verdict,
+        tumour=rule.tumour,
+        specimen=None if rule.tumour == "breast" else rule.specimen,
+        rule=rule.guideline,
         cells=CellCounts(
             measured=int(run.gathered.cells["scored"].sum()) if run.gathered.cells else 0,
             tumour=run.verdicts.slide.tumour_cells,

@@ -134,6 +134,7 @@ class _Work:
             nuclear=settings.nuclear_stain,
             maps=maps,
             parts=plan.parts,
+            lateral=settings.rule.counts_lateral,
         )
         regions = survey.regions(plan.grid)
         blocks = blocks_of(plan.grid, regions)

@@ -56,6 +56,7 @@ def write_overlay(work: Path, run: RunContext) -> str:
             )
             for piece in survey.tissue.pieces
         ],
+        lateral=run.request.settings.rule.counts_lateral,
     )
     caption = Caption(
         _title(run), PurePath(run.request.slide_shown).name, f"{datetime.now(UTC):%Y-%m-%d}", run.info.mpp.x / px_per_l0
@@ -81,7 +82,9 @@ def _title(run: RunContext) -> str:
     counted = f"{score.tumour_cells} tumour cells"
     if run.plan.evidence == "tiles":
         counted = f"{int(run.gathered.model_tiles['scored'].sum())} tiles"
-    return f"{virtual}HER2 {score.score} ({score.category}{border}){strength}, {counted}"
+    rule = run.request.settings.rule
+    tumour = "" if rule.tumour == "breast" else f"; rule of {rule.described}"
+    return f"{virtual}HER2 {score.score} ({score.category}{border}){strength}, {counted}{tumour}"
 
 
 def _resized(mask: NDArray[np.bool_], size: tuple[int, int], scale: float) -> NDArray[np.bool_]:

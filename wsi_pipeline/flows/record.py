@@ -12,9 +12,10 @@ from wsi_pipeline.flows.nuclear_dab import joined_area
 from wsi_pipeline.flows.plan import RunPlan
 from wsi_pipeline.flows.survey import Survey
 from wsi_pipeline.results import PieceRecord, ScoreRecord, ShareRecord
+from wsi_pipeline.scoring.clusters import largest_clusters
 from wsi_pipeline.scoring.evidence import Agreement, Confidence, TileVotes, compare, confidence, score_votes
 from wsi_pipeline.scoring.rule import RuleOptions
-from wsi_pipeline.scoring.slide_score import SlideScore, score_tiles
+from wsi_pipeline.scoring.slide_score import SlideScore, score_biopsy, score_tiles
 from wsi_pipeline.stain.compartment import described, looks_nuclear, why_nuclear
 
 NOTHING = SlideScore("not evaluable", "not evaluable", "", borderline=False, shares=None, interval=None, tumour_cells=0)
@@ -114,13 +115,21 @@ def _cells_score(
         return replace(NOTHING, reason=plan.refusal or "no tumour cells")
     cells = gathered.cells
     chosen = cells["scored"] if piece is None else cells["piece"] == piece
-    return score_tiles(gathered.counts(chosen), area_mm2, rule)
+    counts = gathered.counts(chosen)
+    if not rule.by_clusters:
+        return score_tiles(counts, area_mm2, rule)
+    counted, mpp = chosen & cells["tumour"], plan.grid.mpp_l0
+    place_um = np.stack([cells["x_l0"][counted] * mpp.x, cells["y_l0"][counted] * mpp.y], axis=1)
+    clusters = largest_clusters(place_um, cells["class_index"][counted], rule.cluster_um)
+    return score_biopsy(counts, clusters, area_mm2, rule)
 
 
 def _tiles_score(
     gathered: Gathered, piece: int | None, area_mm2: float, rule: RuleOptions, *, by_cells: bool
 ) -> SlideScore:
-    """Score the classified tiles of one piece, or of all that count."""
+    """Score the classified tiles of one piece, or of all that count, where the classifier knows the rule."""
+    if rule.tumour != "breast":
+        return replace(NOTHING, reason="tiles were learnt by the rule of breast cancer; score by cells")
     tiles = gathered.model_tiles
     chosen = tiles["scored"] if piece is None else tiles["accepted"] & (tiles["piece"] == piece)
     weights = tiles["tumour_cells"] if by_cells else tiles["tissue_share"]
@@ -155,6 +164,7 @@ def score_record(score: SlideScore) -> ScoreRecord:
         deciding_share=interval,
         h_score=round(score.shares.h_score, 2) if score.shares is not None and scored else None,
         tumour_cells=score.tumour_cells,
+        clusters=dict(zip(("1+", "2+", "3+"), score.clusters, strict=True)) if score.clusters is not None else None,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import lcm
 from pathlib import Path
@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi_pipeline.cells.classify import classify_lateral
 from wsi_pipeline.cells.measure import Cells, Measurement, measure_cells
 from wsi_pipeline.cells.nuclei import grid_step
 from wsi_pipeline.cells.options import AssayProfile, CellOptions
@@ -60,6 +61,8 @@ class RegionPlan:
     nuclear: NuclearStainOptions
     maps: Path
     parts: Path
+    lateral: bool = False
+    """Whether lateral and basolateral staining counts like complete staining (gastroesophageal tumours)."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,9 @@ def process_region(task: RegionTask) -> RegionOutcome:
     clock.append(time.perf_counter())
     inner = Box(core.x - window.x, core.y - window.y, core.width, core.height)
     measured = measure_cells(stains, inner, plan.grid.mpp, plan.assay, plan.cells)
+    if plan.lateral:
+        classes = classify_lateral(measured.cells.completeness, measured.cells.intensity, plan.assay)
+        measured = replace(measured, cells=replace(measured.cells, class_index=classes))
     counted = _allowed_at(task, measured.cells, inner)
     piece = np.where(task.allowed, task.piece, 0).astype(np.uint16)
     stained = stained_by_piece(measured.nuclei, inner, piece, plan.grid.options.map_px, plan.nuclear)

@@ -166,9 +166,12 @@ def _tile_measurements(tiles: Columns) -> dict[str, NDArray[Any]]:
 
 def _footer(run: RunContext, sha256: str) -> dict[str, str]:
     """Return what the tables say about themselves."""
+    rule = run.request.settings.rule
     return {
         "schema_version": SCHEMA_VERSION,
         "notice": run.notice,
+        "rule": rule.guideline,
+        "tumour": rule.described,
         "slide_sha256": sha256,
         "mpp_x": repr(run.info.mpp.x),
         "mpp_y": repr(run.info.mpp.y),

@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from wsi_pipeline.scoring.rule import (
     CUT_OFF_PERCENT,
     Category,
+    Clusters,
     RuleOptions,
     Score,
     Shares,
+    apply_cluster_rule,
     apply_rule,
     deciding_quantity,
+    is_near_cluster_size,
 )
 
 Counts = NDArray[np.int64] | NDArray[np.float64]
@@ -41,7 +44,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class SlideScore:
-    """The verdict on a slide, or on one piece of it. `shares` and `interval` are None without tumour cells."""
+    """The verdict on a slide, or on one piece of it. `shares` and `interval` are None without tumour cells.
+
+    `clusters`: what a biopsy is scored by; there is then no share that decides, and no interval.
+    """
 
     score: Score
     category: Category
@@ -50,6 +56,7 @@ class SlideScore:
     shares: Shares | None
     interval: Interval | None
     tumour_cells: int
+    clusters: Clusters | None = None
 
 
 def shares_of(counts: Counts) -> Shares:
@@ -76,6 +83,23 @@ def score_tiles(counts: Counts, tissue_mm2: float, options: RuleOptions, refusal
         return SlideScore("not evaluable", "not evaluable", refusal, False, shares, interval, cells)
     borderline = interval.straddles_cut_off
     return SlideScore(verdict.score, verdict.category, verdict.reason, borderline, shares, interval, cells)
+
+
+def score_biopsy(counts: Counts, clusters: Clusters, tissue_mm2: float, options: RuleOptions) -> SlideScore:
+    """Score the cells of a gastroesophageal biopsy by their largest `clusters`; `counts` (T, 5) as in score_tiles.
+
+    Borderline is a score that clusters half or twice as large would change.
+    """
+    total = counts.sum(axis=0)
+    cells = int(total.sum())
+    refusal = _why_not_evaluable(cells, tissue_mm2, options)
+    if cells == 0:
+        return SlideScore("not evaluable", "not evaluable", refusal or "no tumour cells", False, None, None, 0)
+    shares = shares_of(total)
+    if refusal:
+        return SlideScore("not evaluable", "not evaluable", refusal, False, shares, None, cells, clusters)
+    verdict = apply_cluster_rule(clusters, options)
+    return SlideScore(*verdict, is_near_cluster_size(clusters, options), shares, None, cells, clusters)
 
 
 def _why_not_evaluable(cells: int, tissue_mm2: float, options: RuleOptions) -> str:
