@@ -166,6 +166,13 @@ class Result(_Record):
         description="whether cells and tiles give the same score"
     )
     confidence: Literal["high", "moderate", "low", "none"] = Field(description="never above low on a virtual stain")
+    confidence_reasons: tuple[str, ...] = Field((), description="what takes confidence, in words")
+    score_set: tuple[Score, ...] = Field(
+        (), description="scores that the evidence does not tell apart: cut-offs moved as far as sites differ give them"
+    )
+    score_moves: dict[str, float] = Field(
+        {}, description="score -> how far cut-offs must be moved to give it, doublings of density; 0 for the score"
+    )
     tiles: TileRecord | None = Field(description="the tile classifier's own score")
     virtual_stain: bool = Field(description="whether everything was measured on a stain inferred from H&E")
     quality: QualityRecord | None = Field(description="of the virtual stain")

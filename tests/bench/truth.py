@@ -6,7 +6,8 @@ Usage: python tests/bench/truth.py [--data DIR] [--evidence cells|auto] [--set K
 DIR (or WSI_HER2_DATA) holds her2/. Each picture is scored twice: as a user would, and with refusals forced
 (`rule.min_cells=1`, the stain given as IHC). Planted squares are left out as Ignore* regions. Pictures of one case
 count as one together. "Confident wrong" is a score that is wrong, not borderline, and not of low confidence. The
-ridge index's cut-offs are chosen on the other sites. Labels in doubt are listed and left out of the figures.
+ridge index's cut-offs, and in the last table the reach of the sets of scores, are chosen on the other sites. Labels in
+doubt are listed and left out of the figures.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from ridge_index import Ridges, best_cuts, confusion, ridge_index
 from scipy.stats import rankdata, spearmanr
+from truth_doubt import Scored, print_doubt
 from truth_material import Labelled, labelled_images, write_region
 from truth_pictures import write_sheet
 
@@ -190,6 +192,13 @@ def print_tables(rows: list[Judged]) -> None:
         print_site(site, [rows[i] for i in at], ridge[at])
     print_site("all", rows, ridge)
     print_order(rows)
+    print_doubt(
+        [
+            Scored(row.image.site, row.image.case, row.image.label, row.result)
+            for row in rows
+            if row.result.score != REFUSED
+        ]
+    )
     print("\nLabels in doubt, left out above:")
     for row in doubted:
         label, score = HER2_CLASSES[row.image.label], row.result.score
@@ -204,6 +213,9 @@ def record_of(row: Judged) -> dict[str, object]:
         "label": row.image.label,
         "score": row.result.score,
         "confidence": row.result.confidence,
+        "borderline": row.result.borderline,
+        "score_moves": row.result.score_moves,
+        "confidence_reasons": row.result.confidence_reasons,
         "forced": row.forced_class,
         "shares": row.forced.shares,
         "cells": row.forced.cells.tumour,

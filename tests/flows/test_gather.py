@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from wsi_pipeline.cells.options import AssayProfile
 from wsi_pipeline.config import load_settings
 from wsi_pipeline.flows.gather import Gathered, gather, gather_model_tiles, gather_stained
 from wsi_pipeline.flows.networks import Networks
@@ -94,7 +95,10 @@ def two_pieces(stained: list[tuple[float, float, float, float]]) -> Gathered:
     piece = np.repeat([1, 2], [300, 100])
     cells = {
         "piece": piece, "scored": np.ones(400, bool), "tumour": np.ones(400, bool),
-        "class_index": np.where(piece == 1, 3, 0), "tile": piece,
+        "class_index": np.where(piece == 1, 3, 0), "tile": piece, "x_l0": 40.0 * np.arange(400), "y_l0": np.zeros(400),
+        "completeness": np.where(piece == 1, 0.9, 0).astype(np.float32),
+        "intensity_od": np.where(piece == 1, 0.4, 0).astype(np.float32),
+        "hematoxylin_od": np.full(400, 0.2, np.float32),
     }  # fmt: skip
     names = ("piece", "bodies", "body_um2", "stained_um2")
     return Gathered(cells, {"tile": np.array([1, 2])}, {}, dict(zip(names, np.array(stained).T, strict=True)))
@@ -113,7 +117,10 @@ def test_a_nuclear_stain_withholds_the_score_of_slide_and_pieces(
 ) -> None:
     pieces = [SimpleNamespace(number=number, area_mm2=1.0) for number in (1, 2)]
     survey = SimpleNamespace(tissue=SimpleNamespace(pieces=pieces), pieces=(1, 2), tissue_mm2=2.0)
-    plan = SimpleNamespace(measures_cells=True, blind=False, virtual=False, refusal="", networks=Networks())
+    plan = SimpleNamespace(
+        measures_cells=True, blind=False, virtual=False, refusal="", networks=Networks(),
+        assay=AssayProfile(name="default"), grid=SimpleNamespace(mpp_l0=Mpp(0.25, 0.25)),
+    )  # fmt: skip
     found = score_all(cast(RunPlan, plan), two_pieces(stained), cast(Survey, survey), load_settings(None, {}))
     scores = {0: found.slide, **found.pieces}
     for number, score in scores.items():

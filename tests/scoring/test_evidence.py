@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsi_pipeline.scoring.evidence import TileVotes, compare, confidence, score_votes
+from wsi_pipeline.scoring.evidence import Confidence, Grounds, TileVotes, compare, confidence, score_votes
+from wsi_pipeline.scoring.moved import Move
 from wsi_pipeline.scoring.rule import RuleOptions, Shares
 from wsi_pipeline.scoring.slide_score import SlideScore, score_tiles
 
@@ -58,6 +59,29 @@ def cells(shares: tuple[int, int, int, int, int]) -> SlideScore:
     return score_tiles(np.array([shares] * 30), 2.0, RULE)
 
 
+def level(score: SlideScore, grounds: Grounds) -> Confidence:
+    return confidence(score, grounds)[0]
+
+
+def test_another_score_nearby_is_low_confidence_and_said() -> None:
+    score = cells((50, 0, 0, 0, 50))
+    near, far = Move(0.5, 2.0**-0.5, 0.0), Move(0.75, 1.0, -0.15)
+    found = confidence(score, Grounds("agree", {"2+": near, "3+": None}))
+    assert found == ("low", ("it would be 2+ if the stain were 1.4 times paler",))
+    assert confidence(score, Grounds("agree", {"2+": far, "3+": None})) == ("high", ())
+    edge = Move(0.625, 1.0, -0.125)
+    assert confidence(score, Grounds("agree", {"2+": edge, "3+": None}))[1] == (
+        "it would be 2+ if membranes were seen over 12 points of percent less of their length",
+    )
+
+
+def test_a_slide_unlike_any_known_is_low_confidence_and_said() -> None:
+    found = confidence(cells((50, 0, 0, 0, 50)), Grounds("one evidence only", {"3+": None}, ("30 cells per mm2",)))
+    assert found == (
+        "low", ("unlike the images that scores were held to: 30 cells per mm2", "there is one kind of evidence only"),
+    )  # fmt: skip
+
+
 def test_agreement_and_what_it_is_worth() -> None:
     strong, moderate, none = cells((50, 0, 0, 0, 50)), cells((50, 0, 0, 50, 0)), cells((100, 0, 0, 0, 0))
     assert [found.score for found in (strong, moderate, none)] == ["3+", "2+", "0"]
@@ -66,18 +90,18 @@ def test_agreement_and_what_it_is_worth() -> None:
     assert compare(none, moderate) == "apart"
     assert compare(strong, None) == compare(None, strong) == "one evidence only"
     assert compare(strong, cells((1, 0, 0, 0, 0))) == "one evidence only", "too few cells are no evidence"
-    assert confidence(strong, "agree", virtual=False) == "high"
-    assert confidence(strong, "one evidence only", virtual=False) == "moderate"
-    assert confidence(strong, "one category apart", virtual=False) == "moderate"
-    assert confidence(strong, "apart", virtual=False) == "low"
-    assert confidence(strong, "agree", virtual=True) == "low"
-    assert confidence(strong, "agree", virtual=False, proven=False) == "moderate"
-    assert confidence(strong, "one category apart", virtual=False, proven=False) == "moderate"
+    assert level(strong, Grounds("agree", {})) == "high"
+    assert level(strong, Grounds("one evidence only", {})) == "moderate"
+    assert level(strong, Grounds("one category apart", {})) == "moderate"
+    assert level(strong, Grounds("apart", {})) == "low"
+    assert level(strong, Grounds("agree", {}, virtual=True)) == "low"
+    assert level(strong, Grounds("agree", {}, proven=False)) == "moderate"
+    assert level(strong, Grounds("one category apart", {}, proven=False)) == "moderate"
     wide = score_tiles(np.array([(100, 0, 0, 0, 0)] * 25 + [(30, 0, 0, 0, 70)] * 5), 2.0, RULE)
     assert wide.borderline
-    assert confidence(wide, "agree", virtual=False) == "moderate"
-    assert confidence(wide, "one category apart", virtual=False) == "low"
-    assert confidence(cells((1, 0, 0, 0, 0)), "agree", virtual=False) == "none"
+    assert level(wide, Grounds("agree", {})) == "moderate"
+    assert level(wide, Grounds("one category apart", {})) == "low"
+    assert level(cells((1, 0, 0, 0, 0)), Grounds("agree", {})) == "none"
 
 
 def test_a_tile_counts_as_the_column_of_its_class() -> None:

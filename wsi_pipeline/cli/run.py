@@ -139,8 +139,13 @@ def _sentence(result: Result) -> str:
     return (
         f"HER2 {result.score} ({result.category}{border}){tumour}: {result.reason}. {shares} of {counted}; "
         f"H-score {result.h_score:.0f}. Evidence: {result.evidence}{_agreement(result)}; confidence "
-        f"{result.confidence}. {result.notice}"
+        f"{result.confidence}{_why(result)}. {result.notice}"
     )
+
+
+def _why(result: Result) -> str:
+    """Return what takes confidence."""
+    return f" ({'; '.join(result.confidence_reasons)})" if result.confidence_reasons else ""
 
 
 def _agreement(result: Result) -> str:

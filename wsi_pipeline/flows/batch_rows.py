@@ -52,6 +52,7 @@ class SlideRow(BaseModel):
     virtual_stain: bool | None = None
     evidence: str = ""
     confidence: str = ""
+    score_set: str = Field("", description="scores that the evidence does not tell apart")
     h_score: float | None = Field(None, description="0-300")
     tumour_cells: int | None = None
     tissue_mm2: float | None = Field(None, description="tissue that was scored, mm2")
@@ -87,6 +88,7 @@ def scored_row(slide: BatchSlide, result: Result, folder: str, seconds: float) -
         virtual_stain=result.virtual_stain,
         evidence=result.evidence,
         confidence=result.confidence,
+        score_set=" ".join(result.score_set),
         h_score=result.h_score,
         tumour_cells=result.cells.tumour,
         tissue_mm2=result.tissue_mm2,

@@ -9,6 +9,7 @@ from wsi_pipeline.flows.plan import RunPlan
 from wsi_pipeline.flows.record import Verdicts, score_record
 from wsi_pipeline.flows.tile_maps import TileScales
 from wsi_pipeline.results import QualityRecord, TileRecord
+from wsi_pipeline.scoring.moved import score_set
 from wsi_pipeline.stain.quality import REASONS, QualityOptions
 
 MOST_MPP_RATIO = 1.25
@@ -23,6 +24,9 @@ def evidence_records(
         "evidence": "none" if verdicts.slide.shares is None else plan.evidence,
         "agreement": verdicts.agreement,
         "confidence": verdicts.confidence,
+        "confidence_reasons": verdicts.why,
+        "score_set": score_set(verdicts.nearest),
+        "score_moves": {name: move.size if move else 0.0 for name, move in verdicts.nearest.items()},
         "tiles": _tile_record(plan, gathered, verdicts, scales),
         "virtual_stain": plan.virtual,
         "quality": _quality_record(gathered),

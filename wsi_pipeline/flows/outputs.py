@@ -28,6 +28,7 @@ from wsi_pipeline.flows.tables import (
 from wsi_pipeline.flows.views import Views
 from wsi_pipeline.provenance import machine, versions
 from wsi_pipeline.results import CellCounts, RegionRecord, Result, SlideRecord, StainRecord
+from wsi_pipeline.scoring.moved import score_set
 
 COARSE_MPP = 0.3
 """um/px above which a 1+ membrane (0.64 um, Scheel 2018) is hardly two pixels wide."""
@@ -79,6 +80,7 @@ def _write_project(folder: RunFolder, run: RunContext, outputs: dict[str, Any]) 
         "Tumour": rule.described,
         "HER2 evidence": run.plan.evidence,
         "HER2 confidence": run.verdicts.confidence,
+        "HER2 score set": " or ".join(score_set(run.verdicts.nearest)),
         "Notice": run.notice,
     }
     if score.shares is not None and run.has_score:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from wsi_pipeline.config import Settings
 from wsi_pipeline.flows.gather import Gathered
+from wsi_pipeline.flows.nearby import scores_nearby, unlike_known
 from wsi_pipeline.flows.nuclear_dab import joined_area
 from wsi_pipeline.flows.plan import RunPlan
 from wsi_pipeline.flows.survey import Survey
 from wsi_pipeline.results import PieceRecord, ScoreRecord, ShareRecord
 from wsi_pipeline.scoring.clusters import largest_clusters
-from wsi_pipeline.scoring.evidence import Agreement, Confidence, TileVotes, compare, confidence, score_votes
-from wsi_pipeline.scoring.rule import RuleOptions
+from wsi_pipeline.scoring.evidence import Agreement, Confidence, Grounds, TileVotes, compare, confidence, score_votes
+from wsi_pipeline.scoring.moved import Move
+from wsi_pipeline.scoring.rule import RuleOptions, Score
 from wsi_pipeline.scoring.slide_score import SlideScore, score_biopsy, score_tiles
 from wsi_pipeline.stain.compartment import described, looks_nuclear, why_nuclear
 
@@ -29,8 +32,8 @@ DOUBTFUL_BODIES = 3
 class Verdicts:
     """The slide's score and that of each piece of tissue by its number, and the slide's score by kind of evidence.
 
-    `doubt`: a warning that the little that is stained lies in nuclei, or empty. `disbelief`: why a virtual stain is no
-    evidence, or empty.
+    `why`: what takes confidence; `nearest`: scores that moved cut-offs give. `doubt`: a warning that the little that is
+    stained lies in nuclei, or empty. `disbelief`: why a virtual stain is no evidence, or empty.
     """
 
     slide: SlideScore
@@ -39,6 +42,8 @@ class Verdicts:
     tiles: SlideScore | None
     agreement: Agreement
     confidence: Confidence
+    why: tuple[str, ...]
+    nearest: Mapping[Score, Move | None]
     doubt: str
     disbelief: str
 
@@ -79,8 +84,10 @@ def score_all(plan: RunPlan, gathered: Gathered, survey: Survey, settings: Setti
     agreement = compare(cells, tiles)
     classifier = plan.networks.classifier
     proven = classifier is None or classifier.manifest.saw_real_tissue
-    trust = confidence(slide, agreement, virtual=plan.virtual, proven=proven)
-    return Verdicts(slide, pieces, cells, tiles, agreement, trust, doubt, disbelief)
+    nearest = scores_nearby(slide, gathered.cells, plan.assay, rule, plan.grid.mpp_l0) if by_cells else {}
+    unlike = unlike_known(slide, gathered.cells, survey.tissue_mm2) if by_cells else ()
+    trust, why = confidence(slide, Grounds(agreement, nearest, unlike, plan.virtual, proven))
+    return Verdicts(slide, pieces, cells, tiles, agreement, trust, why, nearest, doubt, disbelief)
 
 
 def _nuclear_stain(gathered: Gathered, pieces: tuple[int, ...], settings: Settings) -> tuple[str, str]:

@@ -6,13 +6,15 @@ in them, since cellularity-weighted tiles agree best with pathologists.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi_pipeline.scoring.rule import RuleOptions
+from wsi_pipeline.scoring.moved import Move, in_words, score_set
+from wsi_pipeline.scoring.rule import RuleOptions, Score
 from wsi_pipeline.scoring.slide_score import SlideScore, score_tiles
 
 Agreement = Literal["agree", "one category apart", "apart", "one evidence only"]
@@ -22,6 +24,7 @@ COLUMN_OF_TILE = (0, 1, 3, 4)
 """Column (0, 1, 2i, 2, 3) of a tile's class 0, 1+, 2+, 3+: a tile says nothing of completeness, so 2+ is complete."""
 
 CELL_COLUMNS = 5
+
 
 SCORES = ("0", "1+", "2+", "3+")
 
@@ -54,18 +57,42 @@ def compare(cells: SlideScore | None, tiles: SlideScore | None) -> Agreement:
     return ("agree", "one category apart", "apart")[min(apart, 2)]
 
 
-def confidence(score: SlideScore, agreement: Agreement, *, virtual: bool, proven: bool = True) -> Confidence:
-    """Return how far a score may be trusted: a design choice, from what is known of the slide alone.
+class Grounds(NamedTuple):
+    """What is known of a score: `nearest` scores as moved cut-offs give them, and figures `unlike` any known image's.
 
-    High needs two kinds of evidence that agree and a share away from the cut-off: a borderline share takes a step, and
-    so does evidence that is one category apart, of one kind only, or of a classifier that is not `proven` (it never saw
-    real tissue). A score on a virtual stain, and one that the other
-    evidence contradicts by more than a category, is of low confidence.
+    `virtual`: measured on a virtual stain; `proven`: the classifier, if any, saw real tissue.
+    """
+
+    agreement: Agreement
+    nearest: Mapping[Score, Move | None]
+    unlike: tuple[str, ...] = ()
+    virtual: bool = False
+    proven: bool = True
+
+
+def confidence(score: SlideScore, grounds: Grounds) -> tuple[Confidence, tuple[str, ...]]:
+    """Return how far a score may be trusted, and why not further.
+
+    Low where another score is near (see scoring.moved), the slide is unlike any that the product was held to, the other
+    evidence is more than a category apart, or the stain is virtual. Otherwise high needs two kinds of evidence that
+    agree, of a classifier that is proven, and no borderline share; each of both takes a step.
     """
     if score.score == "not evaluable":
-        return "none"
-    if virtual or agreement == "apart":
-        return "low"
-    doubts = int(score.borderline) + int(agreement != "agree" or not proven)
+        return "none", ()
+    near = score_set(grounds.nearest)
+    low = [in_words(name, move) for name in near if (move := grounds.nearest[name]) is not None]
+    low += [f"unlike the images that scores were held to: {figure}" for figure in grounds.unlike]
+    if grounds.virtual:
+        low.append("the stain is virtual")
+    if grounds.agreement == "apart":
+        low.append("cells and tiles are more than one category apart")
+    doubts = []
+    if score.borderline:
+        doubts.append("the score is borderline")
+    if grounds.agreement != "agree":
+        apart = grounds.agreement == "one category apart"
+        doubts.append("cells and tiles are one category apart" if apart else "there is one kind of evidence only")
+    elif not grounds.proven:
+        doubts.append("the tile classifier never saw real tissue")
     steps: tuple[Confidence, ...] = ("high", "moderate", "low")
-    return steps[doubts]
+    return ("low" if low else steps[len(doubts)]), (*low, *doubts)
