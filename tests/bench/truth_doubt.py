@@ -20,6 +20,10 @@ BEYOND = (STEPS + 1) * STEP
 """Stands for a score that no move gives, doublings."""
 
 
+OTHER_REASONS = ("unlike", "2+ rests", "the stain is virtual", "cells and tiles are more")
+"""How the reasons for low confidence begin that have nothing to do with sets."""
+
+
 class Scored(NamedTuple):
     """A picture that was scored: its site and case, label (0 to 3) and result."""
 
@@ -40,10 +44,9 @@ class Scored(NamedTuple):
 
     def confident(self, reach: float) -> bool:
         """Say whether nothing warns, with sets of this reach and all else as the product has it."""
-        others = any(" would be " not in reason for reason in self.result.confidence_reasons)
-        low = self.result.confidence == "low" and others and len(self.result.score_set) == 1
+        others = any(reason.startswith(OTHER_REASONS) for reason in self.result.confidence_reasons)
         alone = sum(size <= reach for size in self.result.score_moves.values()) == 1
-        return alone and not low and not self.result.borderline
+        return alone and not others and not self.result.borderline
 
 
 def reach_of(rows: Sequence[Scored]) -> float:

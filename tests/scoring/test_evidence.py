@@ -82,6 +82,17 @@ def test_a_slide_unlike_any_known_is_low_confidence_and_said() -> None:
     )  # fmt: skip
 
 
+def test_a_score_that_rests_on_our_own_condition_is_low_confidence_and_said() -> None:
+    incomplete, both = cells((70, 0, 28, 2, 0)), cells((60, 0, 28, 12, 0))
+    assert incomplete.score == both.score == "2+"
+    found = confidence(incomplete, Grounds("agree", {"2+": None}))
+    assert found == (
+        "low",
+        ("2+ rests on incomplete staining alone, of which the guideline does not say how much is 2+",),
+    )
+    assert confidence(both, Grounds("agree", {"2+": None})) == ("high", ())
+
+
 def test_agreement_and_what_it_is_worth() -> None:
     strong, moderate, none = cells((50, 0, 0, 0, 50)), cells((50, 0, 0, 50, 0)), cells((100, 0, 0, 0, 0))
     assert [found.score for found in (strong, moderate, none)] == ["3+", "2+", "0"]

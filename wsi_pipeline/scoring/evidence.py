@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi_pipeline.scoring.moved import Move, in_words, score_set
-from wsi_pipeline.scoring.rule import RuleOptions, Score
+from wsi_pipeline.scoring.rule import RuleOptions, Score, rests_on_incomplete
 from wsi_pipeline.scoring.slide_score import SlideScore, score_tiles
 
 Agreement = Literal["agree", "one category apart", "apart", "one evidence only"]
@@ -73,15 +73,18 @@ class Grounds(NamedTuple):
 def confidence(score: SlideScore, grounds: Grounds) -> tuple[Confidence, tuple[str, ...]]:
     """Return how far a score may be trusted, and why not further.
 
-    Low where another score is near (see scoring.moved), the slide is unlike any that the product was held to, the other
-    evidence is more than a category apart, or the stain is virtual. Otherwise high needs two kinds of evidence that
-    agree, of a classifier that is proven, and no borderline share; each of both takes a step.
+    Low where another score is near (see scoring.moved), the slide is unlike any that the product was held to, 2+ rests
+    on a condition of ours, the other evidence is more than a category apart, or the stain is virtual. Otherwise high
+    needs two kinds of evidence that agree, of a classifier that is proven, and no borderline share; each of both takes
+    a step.
     """
     if score.score == "not evaluable":
         return "none", ()
     near = score_set(grounds.nearest)
     low = [in_words(name, move) for name in near if (move := grounds.nearest[name]) is not None]
     low += [f"unlike the images that scores were held to: {figure}" for figure in grounds.unlike]
+    if score.score == "2+" and score.shares is not None and rests_on_incomplete(score.shares):
+        low.append("2+ rests on incomplete staining alone, of which the guideline does not say how much is 2+")
     if grounds.virtual:
         low.append("the stain is virtual")
     if grounds.agreement == "apart":

@@ -146,6 +146,11 @@ def _breast(shares: Shares, options: RuleOptions) -> Verdict:
     return next((verdict for holds, verdict in conditions if holds), nothing)
 
 
+def rests_on_incomplete(shares: Shares) -> bool:
+    """Tell whether shares pass a cut-off for 2+ by incomplete moderate staining alone, which is a choice of ours."""
+    return shares.incomplete > CUT_OFF_PERCENT + EPSILON >= shares.complete
+
+
 def _resection(shares: Shares) -> Verdict:
     """Apply CAP/ASCP/ASCO 2016 to a gastroesophageal resection: 10 % are enough."""
     cut, pattern = CUT_OFF_PERCENT - EPSILON, "complete, basolateral or lateral staining"
