@@ -68,12 +68,15 @@ class Measurement:
     number: NDArray[np.int64]
 
 
-def measure_cells(stains: Stains, core: Box, mpp: Mpp, assay: AssayProfile, options: CellOptions) -> Measurement:
+def measure_cells(
+    stains: Stains, core: Box, mpp: Mpp, assay: AssayProfile, options: CellOptions, nuclei: Nuclei | None = None
+) -> Measurement:
     """Measure the cells whose nucleus centre lies in `core` (px of the image) of unmixed `stains` (H, W).
 
     What surrounds the core (the halo) is only looked at, so that neighbouring regions count each cell once.
+    `nuclei`: those of the whole image, where the classical finder does not seek them.
     """
-    nuclei = find_nuclei(stains, mpp, options)
+    nuclei = find_nuclei(stains, mpp, options) if nuclei is None else nuclei
     x = (nuclei.column * nuclei.step + 0.5 * (nuclei.step - 1)).astype(np.float32)
     y = (nuclei.row * nuclei.step + 0.5 * (nuclei.step - 1)).astype(np.float32)
     around_x, around_y = options.neighbour_um / mpp.x, options.neighbour_um / mpp.y
@@ -96,6 +99,7 @@ def measure_cells(stains: Stains, core: Box, mpp: Mpp, assay: AssayProfile, opti
     membrane = disown_walls(membrane, owner, number.astype(np.float32), rays, assay, options)
     hematoxylin = rays.sample(nuclei.hematoxylin, nuclei.step)
     cells, real = _table(rays, nucleus, membrane, hematoxylin, dab, assay, options)
+    real |= nuclei.proven
     real &= (rays.x >= core.x) & (rays.x < core.right) & (rays.y >= core.y) & (rays.y < core.bottom)
     return Measurement(cells.chosen(real), nuclei, number[real])
 

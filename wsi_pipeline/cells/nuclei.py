@@ -22,6 +22,7 @@ class Nuclei(NamedTuple):
     `column`, `row`: (N,) int64, grid px. `evidence`, `hematoxylin`, `dab`: (h, w) float32, OD.
     `owner`: (h, w) float32, 1-based number of the
     nearest nucleus. `distance`: (h, w) float32, grid px to it. `mpp`: pixel size of the grid, um.
+    `proven`: whether these are nuclei already, rather than candidates that are yet to be told from gaps.
     """
 
     column: NDArray[np.int64]
@@ -33,6 +34,7 @@ class Nuclei(NamedTuple):
     distance: NDArray[np.float32]
     step: int
     mpp: Mpp
+    proven: bool = False
 
 
 def grid_step(mpp: Mpp, options: CellOptions) -> int:
@@ -74,11 +76,11 @@ def find_nuclei(stains: Stains, mpp: Mpp, options: CellOptions) -> Nuclei:
     height -= cv2.blur(cv2.blur(evidence, (box[0] // 2 | 1, box[1] // 2 | 1)), (box[0] // 2 | 1, box[1] // 2 | 1))
     top = cv2.dilate(height, disk(options.nucleus_spacing_um, grid_mpp))
     row, column = np.nonzero((height >= top) & (height > options.nucleus_contrast))
-    owner, distance = _territories(row, column, evidence.shape)
+    owner, distance = territories(row, column, evidence.shape)
     return Nuclei(column, row, evidence, hematoxylin, dab, owner, distance, step, grid_mpp)
 
 
-def _territories(
+def territories(
     row: NDArray[np.int64], column: NDArray[np.int64], shape: tuple[int, ...]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the 1-based number of the nearest centre for each px, and the distance to it in px."""

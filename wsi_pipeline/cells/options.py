@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +16,9 @@ class CellOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    finder: Literal["classical", "network"] = Field(
+        "classical", description="what finds nuclei: hematoxylin's peaks, or the network of cells (cellnet)"
+    )
     nucleus_grid_um: float = Field(0.5, description="pixel size at which nuclei are sought, um/px (or the slide's own)")
     nucleus_sigma_um: float = Field(
         1.8, description="Gaussian sigma that a nucleus is smoothed with before seeking, um"

@@ -21,6 +21,7 @@ from wsi_pipeline.flows.plan import RunPlan
 from wsi_pipeline.flows.request import ScoreRequest
 from wsi_pipeline.flows.survey import Survey, overview_step
 from wsi_pipeline.geometry import Mpp, Size, ceil_div
+from wsi_pipeline.models.cell_network import HALO_PX, MPP
 from wsi_pipeline.slide.slide import SOURCE_PX
 from wsi_pipeline.tiling import Grid, make_grid
 
@@ -56,6 +57,9 @@ With OpenVINO seen: 165, and 337.
 """
 
 LARGEST_NETWORK = max(NETWORK.values())
+
+CELL_NETWORK = 350 * MB
+"""What the network of cells adds to a worker: onnxruntime, and its layers over one strip. Counted, not measured."""
 
 CUDA = 3 * GB
 """What CUDA adds to a worker, outside the GPU. Assumed, with room: it was not measured."""
@@ -177,9 +181,12 @@ def _region_size(grid: Grid) -> Size:
 def _cell_pass(grid: Grid, options: CellOptions) -> int:
     """Return what measuring the cells of a region holds at its largest, bytes."""
     halo, size = options.halo_px(grid.mpp), _region_size(grid)
+    if options.finder == "network":
+        halo += round(HALO_PX * MPP / min(grid.mpp))
     px = (size.width + 2 * halo) * (size.height + 2 * halo)
     cells = int(px * grid.mpp.x * grid.mpp.y / 1e6 * MOST_CELLS_PER_MM2)
-    return max(PER_PX * px, PER_PX_OF_CELLS * px + PER_CELL_MEASURED * cells, _source(grid, px))
+    found = max(PER_PX * px, PER_PX_OF_CELLS * px + PER_CELL_MEASURED * cells, _source(grid, px))
+    return found + (CELL_NETWORK if options.finder == "network" else 0)
 
 
 def _model_pass(grid: Grid) -> int:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from wsi_pipeline.config import Settings
 from wsi_pipeline.errors import OutputError, WeightsError
+from wsi_pipeline.flows.cell_finder import CLASSICAL, CellFinder, choose_cell_finder
 from wsi_pipeline.flows.request import ScoreRequest
 from wsi_pipeline.models.choosing import Kind, choose_weights
 from wsi_pipeline.models.extra import require_models_extra
@@ -66,6 +67,7 @@ class Networks:
     classifier: Chosen | None = None
     missing: tuple[str, ...] = ()
     """Sentences on what would have been used, had it been there."""
+    cells: CellFinder = CLASSICAL
 
     @property
     def gpus(self) -> tuple[int, ...]:
@@ -76,6 +78,11 @@ class Networks:
         """Return kind -> network of those that are used."""
         both = {"stainer": self.stainer, "classifier": self.classifier}
         return {kind: found for kind, found in both.items() if found is not None}
+
+    def weights(self) -> dict[str, str]:
+        """Return kind -> SHA-256 of the weights of all that are used, the network of cells among them."""
+        found = {kind: chosen.manifest.sha256 for kind, chosen in self.chosen().items()}
+        return found | ({"cells": self.cells.weights.sha256} if self.cells.weights is not None else {})
 
 
 def choose_networks(settings: Settings, folder: Path | None, stain: str) -> Networks:
@@ -90,7 +97,7 @@ def choose_networks(settings: Settings, folder: Path | None, stain: str) -> Netw
     classifier = _find("classifier", settings, folder, missing) if wanted else None
     if settings.evidence in {"tiles", "both"} and wanted and classifier is None:
         raise WeightsError(f"evidence {settings.evidence}", missing[-1] if missing else "needs a tile classifier")
-    return Networks(stainer, classifier, tuple(missing))
+    return Networks(stainer, classifier, tuple(missing), choose_cell_finder(settings, folder))
 
 
 def find_network(kind: Kind, settings: Settings, folder: Path | None) -> Chosen:

@@ -172,6 +172,8 @@ def _warnings(run: RunContext) -> tuple[str, ...]:
             f"cells were measured at {max(run.plan.grid.mpp):.3g} um/px; at more than {COARSE_MPP} um/px 0 and 1+ are "
             "hard to tell apart"
         )
+    if run.plan.measures_cells and run.plan.networks.cells.fallback:
+        found.append(run.plan.networks.cells.fallback)
     if survey.white.source == "fallback":
         found.append(GLASS_NEEDED)
     detected = survey.guess.stain
@@ -192,14 +194,14 @@ def _warnings(run: RunContext) -> tuple[str, ...]:
 def _provenance(run: RunContext) -> dict[str, Any]:
     """Return how the result was made."""
     settings = run.request.settings
-    weights = {kind: chosen.manifest.sha256 for kind, chosen in run.plan.networks.chosen().items()}
     return {
         "versions": versions(),
         "machine": machine(),
         "devices": sorted({"cpu", *(chosen.network.runtime.device for chosen in run.plan.networks.chosen().values())}),
         "engine": run.passed.spread,
         "settings": settings.model_dump(mode="json") | {"assay": PurePath(settings.assay).name},
-        "settings_sha256": settings_hash(settings, run.plan.assay, weights),
+        "settings_sha256": settings_hash(settings, run.plan.assay, run.plan.networks.weights()),
+        "cell_finder": run.plan.networks.cells.record() if run.plan.measures_cells else None,
         "assay_profile": run.plan.assay.model_dump(mode="json"),
         "analysis": {
             "level_0_px_per_px": run.plan.grid.ratio,

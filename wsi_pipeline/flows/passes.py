@@ -135,6 +135,7 @@ class _Work:
             maps=maps,
             parts=plan.parts,
             lateral=settings.rule.counts_lateral,
+            network=plan.networks.cells.weights,
         )
         regions = survey.regions(plan.grid)
         blocks = blocks_of(plan.grid, regions)

@@ -80,6 +80,8 @@ def plan_run(request: ScoreRequest, info: SlideInfo, survey: Survey, grid: Grid,
         grid = make_grid_at(grid.size_l0, grid.mpp_l0, networks.stainer.manifest.mpp, settings.tiling)
     for kind, chosen in networks.chosen().items():
         request.say(chosen.sentence(kind))
+    if networks.cells.sentence:
+        request.say(networks.cells.sentence)
     tile_grid = _tile_grid(networks, grid)
     evidence = "none" if refusal else _evidence(settings.evidence, networks)
     return RunPlan(work, spec, grid, tile_grid, networks, evidence, refusal, load_assay(settings.assay))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from wsi_pipeline.cells.classify import classify_lateral
 from wsi_pipeline.cells.measure import Cells, Measurement, measure_cells
+from wsi_pipeline.cells.network_finder import find_nuclei_by_network, view_of
 from wsi_pipeline.cells.nuclei import grid_step
 from wsi_pipeline.cells.options import AssayProfile, CellOptions
 from wsi_pipeline.cells.paint import paint_classes
@@ -32,7 +33,8 @@ from wsi_pipeline.flows.packed import PackedTask
 from wsi_pipeline.flows.pyramids import CLASS_MAP, COLOUR_MAP, DENSITY_MAP, Block, build_block
 from wsi_pipeline.geometry import Box, Mpp, ceil_div
 from wsi_pipeline.holding import one_opencv_thread
-from wsi_pipeline.slide import Slide, SlideSpec
+from wsi_pipeline.models.cell_network import CellWeights, load_cell_network
+from wsi_pipeline.slide import Pixels, Slide, SlideSpec
 from wsi_pipeline.stain.compartment import NuclearStainOptions
 from wsi_pipeline.stain.density import Stains, unmix
 from wsi_pipeline.tiling import Grid, Region
@@ -49,7 +51,8 @@ PART_NAME = "cells-{:06d}.npy"
 class RegionPlan:
     """What is the same for all regions of a slide; travels to every worker once per task, so it stays small.
 
-    `slide`: whose pixels are measured, `step` of them per analysis px.
+    `slide`: whose pixels are measured, `step` of them per analysis px. `network`: what finds nuclei; None where
+    the classical finder does.
     """
 
     slide: SlideSpec
@@ -63,6 +66,7 @@ class RegionPlan:
     parts: Path
     lateral: bool = False
     """Whether lateral and basolateral staining counts like complete staining (gastroesophageal tumours)."""
+    network: CellWeights | None = None
 
 
 @dataclass(frozen=True)
@@ -127,12 +131,19 @@ def process_region(task: RegionTask) -> RegionOutcome:
     plan, core = task.plan, task.region.core_an
     clock = [time.perf_counter()]
     window = measured_window(core, plan.grid.mpp, plan.cells)
-    pixels = opened(plan.slide).read_box(window.scaled(plan.step), plan.step)
+    read = view_of(plan.grid.mpp, plan.cells).needed(window) if plan.network else window
+    wide = opened(plan.slide).read_box(read.scaled(plan.step), plan.step)
+    part = window.slices_in(read)
+    pixels = Pixels(wide.rgb[part], wide.valid[part], wide.unreadable)
     clock.append(time.perf_counter())
     stains = unmix(pixels.rgb, plan.white, plan.assay.vectors)
     clock.append(time.perf_counter())
     inner = Box(core.x - window.x, core.y - window.y, core.width, core.height)
-    measured = measure_cells(stains, inner, plan.grid.mpp, plan.assay, plan.cells)
+    nuclei = None
+    if plan.network is not None:
+        network = load_cell_network(plan.network)
+        nuclei = find_nuclei_by_network(network, wide.rgb, window, plan.white, stains, plan.grid.mpp, plan.cells)
+    measured = measure_cells(stains, inner, plan.grid.mpp, plan.assay, plan.cells, nuclei)
     if plan.lateral:
         classes = classify_lateral(measured.cells.completeness, measured.cells.intensity, plan.assay)
         measured = replace(measured, cells=replace(measured.cells, class_index=classes))

@@ -24,10 +24,9 @@ JOURNAL = "journal"
 
 def request_key(request: ScoreRequest, networks: Networks, assay: AssayProfile) -> dict[str, Any]:
     """Return all that a user asked for and that can change a slide's result, and this product's version."""
-    weights = {kind: chosen.manifest.sha256 for kind, chosen in networks.chosen().items()}
     said = {kind: [chosen.manifest.marker, chosen.manifest.trained_on] for kind, chosen in networks.chosen().items()}
     return {
-        "settings": settings_hash(request.settings, assay, weights),
+        "settings": settings_hash(request.settings, assay, networks.weights()),
         "said_of_weights": said,
         "mpp": request.mpp,
         "assume_mpp": request.assume_mpp,
