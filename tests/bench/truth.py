@@ -63,6 +63,12 @@ class Judged(NamedTuple):
         """The class 0 to 3 with refusals forced; a picture without a single cell counts as 0."""
         return 0 if self.forced.score == REFUSED else HER2_CLASSES.index(self.forced.score)
 
+    @property
+    def tiles_class(self) -> int | None:
+        """The class by the classifier's tiles alone, refusals forced; None where none were classified."""
+        tiles = self.forced.tiles
+        return HER2_CLASSES.index(tiles.score) if tiles is not None and tiles.score in HER2_CLASSES else None
+
 
 def judge(image: Labelled, chosen: argparse.Namespace) -> Judged:
     """Score one picture both ways and measure its ridges."""
@@ -77,7 +83,7 @@ def judge(image: Labelled, chosen: argparse.Namespace) -> Judged:
             return score_slide(ScoreRequest(image.path, out, settings, mpp=image.mpp, stain=stain, roi=region))[0]
 
         result = run("asked", load_settings("serial", values), "auto")
-        forced = run("forced", load_settings("serial", values | {"rule.min_cells": 1}), "ihc")
+        forced = run("forced", load_settings("serial", values | {"rule.min_cells": 1, "rule.min_tiles": 1}), "ihc")
         if chosen.pictures:
             write_sheet(chosen.pictures, image, result, Path(folder) / "forced")
         return Judged(image, result, forced, measure_ridges(image, region))
@@ -149,6 +155,11 @@ def print_site(site: str, rows: list[Judged], ridge: np.ndarray) -> None:
     print(f"| {site} | {size} | product | {product} | {refused} | {wrong:.1f} |")
     forced = confusion(label, np.array([row.forced_class for row in rows]), weight)
     print(f"| {site} | {size} | product, forced | {figures(forced)} | | |")
+    tiles = np.array([-1 if row.tiles_class is None else row.tiles_class for row in rows])
+    if (judged := tiles >= 0).any():
+        matrix = confusion(label[judged], tiles[judged], weight[judged])
+        none = f"{weight[~judged].sum():.1f} of {weight.sum():.0f}"
+        print(f"| {site} | {size} | tiles, forced | {figures(matrix)} | {none} | |")
     print(f"| {site} | {size} | ridge index | {figures(confusion(label, ridge, weight))} | | |")
 
 
@@ -217,6 +228,7 @@ def record_of(row: Judged) -> dict[str, object]:
         "score_moves": row.result.score_moves,
         "confidence_reasons": row.result.confidence_reasons,
         "forced": row.forced_class,
+        "tiles": row.tiles_class,
         "shares": row.forced.shares,
         "cells": row.forced.cells.tumour,
         "ridges": row.ridges._asdict(),
