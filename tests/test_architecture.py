@@ -34,6 +34,7 @@ HOMES = {
     "captum": {"explain"},
     "matplotlib": {"training"},
     "openvino": {"models"},
+    "onnxruntime": {"models"},
     "fastapi": {"service"},
     "fsspec": {"storage"},
     "s3fs": {"storage"},

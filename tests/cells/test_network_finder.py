@@ -140,7 +140,7 @@ def test_pale_holes_are_cells() -> None:
     def holes(density: np.ndarray) -> np.ndarray:
         pale = 0.4 - density.sum(axis=0)
         core = cv2.GaussianBlur(pale, (9, 9), 2.0) / 0.3
-        return np.stack([30 * pale, core, pale, pale]).astype(np.float32)
+        return np.stack([30 * pale, core, pale, np.full_like(pale, 5)]).astype(np.float32)
 
     window = Box(0, 0, 408, 304)
     read = view_of(canvas.mpp, OPTIONS).needed(window)

@@ -100,6 +100,9 @@ def measure_cells(
     hematoxylin = rays.sample(nuclei.hematoxylin, nuclei.step)
     cells, real = _table(rays, nucleus, membrane, hematoxylin, dab, assay, options)
     real |= nuclei.proven
+    if nuclei.epithelium is not None:
+        in_epithelium = nuclei.epithelium[looked_at] >= options.epithelium_min
+        cells.tumour[:] &= in_epithelium | (cells.completeness >= assay.complete)  # as in is_tumour
     real &= (rays.x >= core.x) & (rays.x < core.right) & (rays.y >= core.y) & (rays.y < core.bottom)
     return Measurement(cells.chosen(real), nuclei, number[real])
 

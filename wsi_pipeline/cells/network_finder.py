@@ -34,6 +34,9 @@ PEAK_SIGMA_UM = 0.6
 PEAK_SPACING_UM = 2.0
 """Two peaks are at least this far apart, um: less than half the narrowest nucleus."""
 
+EPITHELIUM_SIGMA_UM = 3.0
+"""Gaussian sigma that the probability of epithelium is averaged with, um: a nucleus and what lies around it."""
+
 LEAST_PEAK = 0.35
 """Least height of a peak, of 1 at a nucleus' core."""
 
@@ -84,19 +87,35 @@ def find_nuclei_by_network(
     seen, read = view.seen(window), view.needed(window)
     edges_x, edges_y = view.edges(seen)
     pixels = area_mean(LevelPixels(rgb, None), edges_x - read.x, edges_y - read.y).rgb
-    nucleus, core = _look(network, optical_density(pixels, white))
     shape = (window.height // step, window.width // step)
     origin = window.y // step, window.x // step
     scale = step / view.ratio_y, step / view.ratio_x
-    nucleus, core = (_placed(plane, (seen.y, seen.x), origin, shape, scale) for plane in (nucleus, core))
+    found = _look(network, optical_density(pixels, white))
+    nucleus, core, epithelium = (_placed(plane, (seen.y, seen.x), origin, shape, scale) for plane in found)
     grid_mpp = mpp.scaled(step)
-    likely = (1 / (1 + np.exp(-nucleus))).astype(np.float32)
-    height = smooth(core, PEAK_SIGMA_UM, grid_mpp)
-    top = cv2.dilate(height, disk(PEAK_SPACING_UM, grid_mpp))
-    row, column = np.nonzero((height >= top) & (height > LEAST_PEAK) & (likely > 0.5))
+    likely = _probability(nucleus)
+    row, column = find_peaks(core, likely, grid_mpp)
     owner, distance = territories(row, column, shape)
     dab, hematoxylin = shrink(stains.dab, step), shrink(stains.hematoxylin, step)
-    return Nuclei(column, row, likely, hematoxylin, dab, owner, distance, step, grid_mpp, proven=True)
+    within = smooth(_probability(epithelium), EPITHELIUM_SIGMA_UM, grid_mpp)[row, column]
+    return Nuclei(
+        column, row, likely, hematoxylin, dab, owner, distance, step, grid_mpp, proven=True, epithelium=within
+    )
+
+
+def find_peaks(
+    core: NDArray[np.float32], likely: NDArray[np.float32], mpp: Mpp
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return row and column of the nuclei's centres: peaks of the distance map inside what is likely nucleus."""
+    height = smooth(core, PEAK_SIGMA_UM, mpp)
+    top = cv2.dilate(height, disk(PEAK_SPACING_UM, mpp))
+    row, column = np.nonzero((height >= top) & (height > LEAST_PEAK) & (likely > 0.5))
+    return row, column
+
+
+def _probability(logit: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the logistic of logits."""
+    return np.asarray(1 / (1 + np.exp(-logit)), dtype=np.float32)
 
 
 def _span(first: int, end: int, ratio: float) -> tuple[int, int]:
@@ -110,11 +129,11 @@ def _span(first: int, end: int, ratio: float) -> tuple[int, int]:
     )
 
 
-def _look(network: Network, density: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the logit of nucleus and the distance map (H, W) of `density` (H, W, 3), strip by strip."""
+def _look(network: Network, density: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return nucleus, core and epithelium (3, H, W) of `density` (H, W, 3), strip by strip."""
     height, width = density.shape[:2]
-    found = np.zeros((2, height, width), np.float32)
-    channels = [CHANNELS.index(name) for name in ("nucleus", "core")]
+    found = np.zeros((3, height, width), np.float32)
+    channels = [CHANNELS.index(name) for name in ("nucleus", "core", "epithelium")]
     inner = height - 2 * HALO_PX
     rows = max(STRIP_PX // width - 2 * HALO_PX, 2 * HALO_PX)
     rows = UNIT_PX * ceil(inner / ceil(inner / rows) / UNIT_PX)  # strips of one height, as nearly as can be
@@ -123,7 +142,7 @@ def _look(network: Network, density: NDArray[np.float32]) -> tuple[NDArray[np.fl
         answer = network(density[part].transpose(2, 0, 1))
         inside = slice(top + HALO_PX, part.stop - HALO_PX)
         found[:, inside] = answer[channels, HALO_PX : answer.shape[1] - HALO_PX]
-    return found[0], found[1]
+    return found
 
 
 def _placed(

@@ -23,6 +23,7 @@ class Nuclei(NamedTuple):
     `owner`: (h, w) float32, 1-based number of the
     nearest nucleus. `distance`: (h, w) float32, grid px to it. `mpp`: pixel size of the grid, um.
     `proven`: whether these are nuclei already, rather than candidates that are yet to be told from gaps.
+    `epithelium`: (N,) float32, how likely each lies in epithelium; None where nobody looked.
     """
 
     column: NDArray[np.int64]
@@ -35,6 +36,7 @@ class Nuclei(NamedTuple):
     step: int
     mpp: Mpp
     proven: bool = False
+    epithelium: NDArray[np.float32] | None = None
 
 
 def grid_step(mpp: Mpp, options: CellOptions) -> int:

@@ -68,6 +68,9 @@ class CellOptions(BaseModel):
     tumour_max_elongation: float = Field(
         2.6, description="nuclei longer than this many widths are stroma or vessel (fibroblasts, endothelium)"
     )
+    epithelium_min: float = Field(
+        0.5, ge=0, le=1, description="of the network's probability of epithelium; nuclei below it are no tumour"
+    )
     tumour_min_area_um2: float = Field(14.0, description="nuclei smaller than this are debris or lymphocytes, um2")
     lymphocyte_max_area_um2: float = Field(34.0, description="a lymphocyte's nucleus is at most this large, um2")
     lymphocyte_min_hematoxylin: float = Field(0.42, description="a lymphocyte's nucleus is at least this dense, OD")

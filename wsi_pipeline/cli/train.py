@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from wsi_pipeline.cli.train_cells import cells
 from wsi_pipeline.cli.train_stainer import stainer
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ class ClassifierArchitecture(StrEnum):
 
 
 app.command("stainer")(stainer)
+app.command("cells")(cells)
 
 
 @app.command("classifier")

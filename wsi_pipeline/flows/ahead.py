@@ -9,8 +9,8 @@ from threading import Thread
 from wsi_pipeline.config import Settings
 from wsi_pipeline.engine.fork_server import start_fork_server
 
-WORK = ("wsi_pipeline.flows.region", "wsi_pipeline.flows.tile_region")
-"""Modules whose functions workers run."""
+WORK = ("wsi_pipeline.flows.region", "wsi_pipeline.flows.tile_region", "wsi_pipeline.models.processor_engine")
+"""Modules that workers use, imported before there are any."""
 
 TABLES, CLUSTER = "pyarrow.parquet", "wsi_pipeline.engine.dask_executor"
 """What is imported here only when tables are written, and when workers start or a scheduler is joined."""

@@ -6,11 +6,9 @@ It takes optical density of R, G, B at 0.5 um/px and answers pixel by pixel. Not
 from __future__ import annotations
 
 import hashlib
-import importlib
-import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,10 +45,12 @@ class CellNetwork:
 
     def __init__(self, weights: CellWeights) -> None:
         """Read and verify the network. Raises WeightsError when it is another file, or cannot be run here."""
-        if _sha256(weights.path) != weights.sha256:
-            raise WeightsError(weights.path, "it was changed since it was described", "put the right file there")
+        if file_sha256(weights.path) != weights.sha256:
+            raise WeightsError(weights.path, "it was changed while the run went on", "start the run again")
+        from wsi_pipeline.models.processor_engine import ProcessorNetwork  # noqa: PLC0415 - 0.1 s, for runs that use it
+
         try:
-            self._session = _session(weights.path)
+            self._engine = ProcessorNetwork(weights.path, 1)
             answer = self(np.zeros((len("RGB"), 2 * UNIT_PX, 3 * UNIT_PX), np.float32))
         except WeightsError:
             raise
@@ -63,24 +63,19 @@ class CellNetwork:
 
     def __call__(self, density: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return CHANNELS (4, H, W) of optical density (3, H, W); H and W are multiples of UNIT_PX."""
-        inputs = {self._session.get_inputs()[0].name: np.ascontiguousarray(density[np.newaxis])}
-        answer: NDArray[np.float32] = np.asarray(self._session.run(None, inputs)[0][0], dtype=np.float32)
-        return answer
+        maps: NDArray[np.float32] = self._engine(np.ascontiguousarray(density[np.newaxis]))[0]
+        return maps
 
 
 def find_cell_weights(named: Path | None = None) -> CellWeights:
     """Return the network of cells; looked for in `named`, the user's folder and the package's own.
 
-    Raises WeightsError when it is not there, or its description is not.
+    Raises WeightsError when it is not there, or cannot be read.
     """
     for folder in weights_folders(named):
-        path, described = folder / f"{NAME}.onnx", folder / f"{NAME}.json"
-        if not path.is_file():
-            continue
-        try:
-            return CellWeights(path, str(json.loads(described.read_bytes())["sha256"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise WeightsError(described, "its description does not say its sha256", REMEDY) from error
+        path = folder / f"{NAME}.onnx"
+        if path.is_file():
+            return CellWeights(path, file_sha256(path))
     places = ", ".join(str(folder) for folder in weights_folders(named))
     raise WeightsError(f"{NAME}.onnx", "it is in none of the folders of weights", f"looked in {places}; {REMEDY}")
 
@@ -91,18 +86,7 @@ def load_cell_network(weights: CellWeights) -> CellNetwork:
     return CellNetwork(weights)
 
 
-def _session(path: Path) -> Any:
-    """Return the network as onnxruntime runs it on one thread of the processor. Raises WeightsError without it."""
-    try:
-        runtime = importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise WeightsError("onnxruntime", "onnxruntime is not installed", "type: pip install onnxruntime") from error
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """Return the hash of a file's content. Raises WeightsError when it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()

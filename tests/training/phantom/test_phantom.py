@@ -56,7 +56,7 @@ def test_any_cut_of_a_fresh_phantom_shows_the_same_pixels(
 
 def test_no_seam_where_two_painted_chunks_meet(small_phantom: Phantom, whole: np.ndarray) -> None:
     across = Box(400, 420, 260, 190)
-    painted = Chunk(small_phantom._scene, across.padded(12), "ihc").paint()[12:-12, 12:-12]
+    painted = Chunk(small_phantom.scene, across.padded(12), "ihc").paint()[12:-12, 12:-12]
     difference = np.abs(painted.astype(int) - whole[across.y : across.bottom, across.x : across.right])
     assert difference.max() <= 8
     assert difference.mean() < 0.02
@@ -93,7 +93,7 @@ def test_truth_repeats_the_cells(small_phantom: Phantom) -> None:
 
 
 def test_nuclei_are_apart_inside_nests_and_of_the_promised_shape(small_phantom: Phantom) -> None:
-    nuclei, layout = small_phantom._scene.nuclei, small_phantom.layout
+    nuclei, layout = small_phantom.scene.nuclei, small_phantom.layout
     distance = cKDTree(nuclei.xy).query(nuclei.xy, k=2)[0][:, 1]
     assert distance.min() > 4.0
     tumour = nuclei.kind == KINDS.index("tumour")

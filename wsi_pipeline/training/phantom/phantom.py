@@ -37,18 +37,19 @@ class Phantom:
         """Wrap a finished scene; use `make_phantom`."""
         self.options: PhantomOptions = scene.options
         self.cells = cells
-        self._scene = scene
+        self.scene = scene
+        """The vector model that is drawn."""
         self._island_radius_um = island_radius_um
         self._kept: OrderedDict[tuple[int, int, Stain], NDArray[np.uint8]] = OrderedDict()
 
     @property
     def layout(self) -> Layout:
         """Distance maps of tissue, nests and other structures, um."""
-        return self._scene.layout
+        return self.scene.layout
 
     def truth(self, stain: Stain | None = None) -> dict[str, Any]:
         """Return everything known about the phantom, ready for JSON."""
-        return truth_of(self._scene, self.cells, self._island_radius_um, stain or self.options.stain)
+        return truth_of(self.scene, self.cells, self._island_radius_um, stain or self.options.stain)
 
     def render_block(self, box_l0: Box, stain: Stain | None = None) -> NDArray[np.uint8]:
         """Return uint8 (height, width, 3) RGB of a level-0 box; outside the slide it is clean glass."""
@@ -68,7 +69,7 @@ class Phantom:
         key = (column, row, stain)
         if key not in self._kept:
             box = Box(column * CHUNK_PX, row * CHUNK_PX, CHUNK_PX, CHUNK_PX).padded(MARGIN_PX)
-            image = Chunk(self._scene, box, stain).paint()
+            image = Chunk(self.scene, box, stain).paint()
             self._kept[key] = np.ascontiguousarray(image[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX])
             while len(self._kept) > self.options.width // CHUNK_PX + 2:
                 self._kept.popitem(last=False)

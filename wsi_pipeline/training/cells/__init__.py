@@ -1,0 +1,1 @@
+"""Training of the network that sees cells, from drawn tissue, recoloured nuclei and real tissue."""
