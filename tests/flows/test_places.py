@@ -161,7 +161,7 @@ def test_a_slide_with_bounds_reports_the_shown_frame_and_the_whole_one(
     path = tmp_path / "bounded.mrxs"
     path.write_bytes(b"stands for a slide")
     slide = bounded_slide(path, full, bounds)
-    monkeypatch.setattr("wsi_pipeline.flows.score.open_slide", lambda *_args, **_options: slide)
+    monkeypatch.setattr("wsi_pipeline.flows.score.open_request", lambda *_args: slide)
     monkeypatch.setattr("wsi_pipeline.flows.region.opened", lambda _spec: bounded_slide(path, full, bounds))
     settings = load_settings("serial", {"tiling.region_tiles": 2, "models.classifier": "none"})
     result, folder = score_slide(ScoreRequest(path, tmp_path / "out", settings, stain="ihc"))
