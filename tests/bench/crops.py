@@ -118,7 +118,7 @@ def said(result: Result, counted: Counter[str]) -> str:
     """Return what the product says of the crop and of its core."""
     listed = ", ".join(f"{counted[name]} {name}" for name in CLASS_STYLES if counted[name])
     number = sum(counted.values())
-    cells = f"{number} tumour cell{"s" * (number > 1)} ({listed})" if counted else "no tumour cell"
+    cells = f"{number} tumour {'cells' if number > 1 else 'cell'} ({listed})" if counted else "no tumour cell"
     note = ", borderline" if result.borderline else ""
     return f"{cells}. Its core: {result.score}{note}, confidence {result.confidence}."
 

@@ -157,3 +157,17 @@ def test_a_second_run_goes_to_a_folder_of_its_own(samples: Path, score: Callable
         for name in ("results", "results-2", "results-3")
     ]
     assert hashes[0] == hashes[2] != hashes[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tumour", ["breast", "gastroesophageal"])
+def test_the_real_core_gets_its_label(tumour: str, samples: Path, score: Callable[..., Any], tmp_path: Path) -> None:
+    label = json.loads((samples / "core_2plus.json").read_text(encoding="utf-8"))["label"]
+    outcome = score(samples / "core_2plus.tif", tmp_path / "out", "--evidence", "cells", "--tumour", tumour)
+    assert outcome.code == 0, outcome.stderr
+    result = outcome.result
+    assert result["score"] == label["score"]
+    assert result["slide"]["mpp_x"] == pytest.approx(0.5, rel=1e-4)
+    assert result["cells"]["tumour"] > 1000
+    assert result["tissue_mm2"] == pytest.approx(1.1, abs=0.15), "a disk of 1.2 mm"
+    assert any("at more than 0.3 um/px" in warning for warning in result["warnings"])
