@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from wsi_pipeline.scoring.rule import Clusters
 
@@ -30,6 +27,10 @@ def _largest(place_um: NDArray[np.float64], reach_um: float) -> int:
     count = len(place_um)
     if count == 0:
         return 0
+    from scipy.sparse import coo_array  # noqa: PLC0415 - 0.3 s, and warning filters, for biopsies alone
+    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
+    from scipy.spatial import cKDTree  # noqa: PLC0415
+
     first, second = cKDTree(place_um).query_pairs(reach_um, output_type="ndarray").T
     joined = coo_array((np.ones(len(first), bool), (first, second)), shape=(count, count))
     cluster = connected_components(joined, directed=False)[1]

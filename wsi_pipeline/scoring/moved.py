@@ -1,8 +1,8 @@
 """Which scores a slide is near: those that come out when the cut-offs of cells are moved as far as sites differ.
 
 Cut-offs of density and of completeness are what does not carry from site to site. Each is moved by itself, up and down,
-in steps of one scale. How far the true score is then the nearest measure of doubt that could be held out by site: on 26
-real images of five sites (docs/validation.md) a move of REACH held it for 8 in 10 cases of the sites left out.
+in steps of one scale. How far one has to be moved to give the true score could be held out by site: on 26 real images
+of five sites (docs/validation.md) a move of REACH gave it for 8 in 10 cases of the sites left out.
 """
 
 from __future__ import annotations
