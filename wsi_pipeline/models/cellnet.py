@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,10 +62,12 @@ def _twice(image: Tensor) -> Tensor:
 
 def folded(network: CellNet) -> CellNet:
     """Return a copy in eval with BatchNorm folded into the convolutions, so that it is a function of position alone."""
-    copied = copy.deepcopy(network).eval()
+    copied: CellNet = copy.deepcopy(network)
+    copied.eval()
     for block in copied.modules():
         if isinstance(block, nn.Sequential) and isinstance(block[0], nn.Conv2d):
-            block[0] = nn.utils.fuse_conv_bn_eval(block[0], block[1])  # type: ignore[arg-type]
+            norm: Any = block[1]
+            block[0] = nn.utils.fuse_conv_bn_eval(block[0], norm)
             block[1] = nn.Identity()
     return copied
 

@@ -83,9 +83,9 @@ class CellTrainer:
         set_rate(self._optimiser, rate)
         self._network.train()
         batch = draw_batch(self._material, options, step)
-        loss = loss_of(self._network(batch.density), batch)
+        loss: Any = loss_of(self._network(batch.density), batch)
         self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if options.clip_norm:
             torch.nn.utils.clip_grad_norm_(self._network.parameters(), options.clip_norm)
         self._optimiser.step()
